@@ -1,0 +1,16 @@
+//! Finds leaked TCP sockets and stuck accept queues on Linux, who holds them, and why.
+//!
+//! Data flows one way; each stage knows only what stands before it:
+//!
+//! ```text
+//! collect  ->  Snapshot  ->  join  ->  SocketTable  ->  diagnose  ->  Report  ->  render
+//!  (I/O)       raw facts     pure      who holds what    pure                     to a writer
+//! ```
+//!
+//! The modules in reading order: [`model`] is the vocabulary; [`kernel`] turns the kernel's bytes
+//! into it; [`collect`] is the only place that touches the kernel; [`join`] finds what belongs
+//! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`record`] keeps
+//! a snapshot in a file; [`scenario`] puts the kernel into known states for demos and tests.
+
+pub mod kernel;
+pub mod model;

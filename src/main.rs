@@ -1,0 +1,2 @@
+//! Parse, resolve, run, map the outcome to an exit status.
+fn main() {}

@@ -1,0 +1,27 @@
+//! The vocabulary: plain types that every other module speaks.
+//!
+//! Nothing here does I/O, reads a clock or knows how it is printed or stored. Raw facts are in
+//! [`Snapshot`]; what they mean together is `join`'s and `diagnose`'s business.
+
+mod coverage;
+mod fact;
+mod finding;
+mod process;
+mod snapshot;
+mod socket;
+
+pub use coverage::{Coverage, Gap, GapKind};
+pub use fact::{Fact, Unknown};
+pub use finding::{
+    CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
+};
+pub use process::{
+    DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
+    ProcessId, ProcessState, Runtime, SystemCall, Thread,
+};
+pub use snapshot::{
+    Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot, SocketSource,
+};
+pub use socket::{
+    Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,
+};

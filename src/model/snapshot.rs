@@ -1,0 +1,108 @@
+//! Everything one run has read from the kernel: raw facts, not yet joined.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use super::{Coverage, Fact, HeldDescriptor, Netns, Process, SocketEntry};
+
+/// One look at a machine. Everything behind `collect` works on this and nothing else, whether it
+/// was read a moment ago or comes from a recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Wall-clock time at which reading began.
+    pub taken_at: SystemTime,
+    /// How long reading took, by the monotonic clock.
+    pub duration: Duration,
+    /// Which machine.
+    pub host: Host,
+    /// Where socket entries were read.
+    pub socket_source: SocketSource,
+    /// Where holders were read.
+    pub owner_source: OwnerSource,
+    /// The first look: listeners, CLOSE_WAIT and SYN_RECV entries; for `list`, all states asked for.
+    pub sockets: Vec<SocketEntry>,
+    /// Repeated reads of the ports whose listeners had a queue, in the order of time.
+    pub queue_reads: Vec<QueueRead>,
+    /// What was asked about the far ends of connections within this machine.
+    pub peers: Vec<Peer>,
+    /// Descriptors that refer to sockets of interest.
+    pub descriptors: Vec<HeldDescriptor>,
+    /// The processes that have those descriptors.
+    pub processes: Vec<Process>,
+    /// Machine-wide accept-queue counters of this namespace.
+    pub listen_counters: Fact<ListenCounters>,
+    /// First and last port that `connect()` picks from.
+    pub ephemeral_ports: Fact<(u16, u16)>,
+    /// TCP sockets in use in this namespace (`/proc/net/sockstat`, `sockstat6`).
+    pub sockets_in_use: Fact<u64>,
+    /// How much could be seen.
+    pub coverage: Coverage,
+}
+
+/// Which machine a snapshot is of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// `uname -n`.
+    pub hostname: String,
+    /// `uname -r`.
+    pub kernel: String,
+}
+
+/// Where socket entries come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketSource {
+    /// sock_diag over netlink.
+    SockDiag,
+    /// `/proc/net/tcp` and `tcp6`: no cookies, no ages, no backlog.
+    ProcNetTcp,
+}
+
+/// Where holders come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnerSource {
+    /// The links in `/proc/PID/fd`.
+    Procfs,
+    /// They were not needed, and not read.
+    None,
+}
+
+/// One read of the listeners with a queue and of the connections on their ports: LISTEN,
+/// CLOSE_WAIT, SYN_RECV, and those ESTABLISHED that no program has accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRead {
+    /// Time between the beginning of the snapshot and this read.
+    pub after: Duration,
+    /// The rows.
+    pub sockets: Vec<SocketEntry>,
+}
+
+/// What the kernel said about the far end of a connection whose remote address is this machine's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Namespace of the connection.
+    pub netns: Netns,
+    /// The near end's local address.
+    pub local: SocketAddr,
+    /// The near end's remote address.
+    pub remote: SocketAddr,
+    /// The answer.
+    pub answer: PeerAnswer,
+}
+
+/// The far end of a connection within this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerAnswer {
+    /// It is in the table.
+    Found(Box<SocketEntry>),
+    /// It is in no table any more.
+    Gone,
+}
+
+/// `TcpExt` counters of `/proc/net/netstat`, since the namespace was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenCounters {
+    /// `ListenOverflows`: times an accept queue was full.
+    pub overflows: u64,
+    /// `ListenDrops`: connections dropped by listeners, for whatever reason.
+    pub drops: u64,
+}
