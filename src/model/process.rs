@@ -141,7 +141,7 @@ pub enum SystemCall {
         /// The architecture's number.
         number: u64,
         /// Its name, if it is one of those that diagnosis knows.
-        name: Option<&'static str>,
+        name: Option<String>,
         /// Its arguments.
         arguments: [u64; 6],
     },

@@ -1,0 +1,217 @@
+//! A snapshot on disk: complete or not there at all, and for its owner's eyes only, since command
+//! lines hold secrets.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::model::Snapshot;
+
+/// Writes a snapshot to `path`, readable by its owner only.
+///
+/// It is written beside `path` and renamed, so that what stood there stays until the new file is
+/// complete; a symbolic link is replaced, not followed. Anything but a regular file (a pipe,
+/// `/dev/stdout`) is written to as it is.
+pub fn save(snapshot: &Snapshot, path: &Path) -> io::Result<()> {
+    if is_stream(path) {
+        let stream = OpenOptions::new().append(true).open(path)?;
+        return fill(snapshot, stream);
+    }
+    let (file, temporary) = Temporary::beside(path)?;
+    fill(snapshot, file)?;
+    temporary.rename(path)
+}
+
+fn fill(snapshot: &Snapshot, file: File) -> io::Result<()> {
+    let mut buffered = BufWriter::with_capacity(1 << 16, file);
+    super::write(snapshot, &mut buffered)?;
+    buffered.flush()
+}
+
+/// Something that is written to and can't be replaced.
+///
+/// `/dev/stdout` leads to a regular file when the shell has redirected it; renaming over it would
+/// then replace the link in `/dev`. So whatever stands in `/dev` or `/proc` counts.
+fn is_stream(path: &Path) -> bool {
+    let Ok(metadata) = fs::metadata(path) else {
+        return false;
+    };
+    let folder = folder_of(path).canonicalize().unwrap_or_default();
+    !metadata.is_file() || folder == Path::new("/dev") || folder.starts_with("/proc")
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file that is removed unless it gets its final name.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn beside(path: &Path) -> io::Result<(File, Temporary)> {
+        let mut attempt = 0;
+        loop {
+            let name = format!(".tcpleak-{}-{attempt}", std::process::id());
+            let temporary = folder_of(path).join(name);
+            // O_CREAT with O_EXCL follows no symbolic link (man 2 open).
+            let opened = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&temporary);
+            match opened {
+                Ok(file) => return Ok((file, Temporary(temporary))),
+                // Left behind by a run that was killed, or another thread's.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < 100 => {
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn rename(self, to: &Path) -> io::Result<()> {
+        fs::rename(&self.0, to)?;
+        std::mem::forget(self);
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // There is nobody left to tell: the error that led here is the one that is reported.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::super::{read, sample};
+    use super::*;
+
+    /// An empty folder, removed with everything in it.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let name = format!("tcpleak-record-{name}-{}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir(&path).unwrap();
+            Folder(path)
+        }
+
+        fn names(&self) -> Vec<String> {
+            let entries = fs::read_dir(&self.0).unwrap();
+            let name = |entry: io::Result<fs::DirEntry>| entry.unwrap().file_name();
+            let mut names: Vec<String> = entries
+                .map(|entry| name(entry).into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn check_saved(path: &Path) {
+        let metadata = fs::symlink_metadata(path).unwrap();
+        assert!(metadata.is_file());
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
+        let file = io::BufReader::new(File::open(path).unwrap());
+        assert_eq!(read(file).unwrap(), sample::full());
+    }
+
+    #[test]
+    fn a_new_file_an_old_one_and_a_link() {
+        let folder = Folder::new("kinds");
+        let path = folder.0.join("snapshot");
+        save(&sample::full(), &path).unwrap();
+        check_saved(&path);
+
+        fs::write(&path, "open to all").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        save(&sample::full(), &path).unwrap();
+        check_saved(&path);
+
+        let target = folder.0.join("target");
+        fs::write(&target, "not to be touched").unwrap();
+        let link = folder.0.join("link");
+        symlink(&target, &link).unwrap();
+        save(&sample::full(), &link).unwrap();
+        check_saved(&link);
+        assert_eq!(fs::read_to_string(&target).unwrap(), "not to be touched");
+        assert_eq!(folder.names(), ["link", "snapshot", "target"]);
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing_behind() {
+        let folder = Folder::new("failure");
+        // Renaming a file to a name that must be a folder's fails with ENOTDIR.
+        let path = folder.0.join("missing/");
+        assert!(save(&sample::small(), &path).is_err());
+        assert!(save(&sample::small(), &folder.0.join("no/such/folder")).is_err());
+        assert!(save(&sample::small(), &folder.0).is_err(), "a folder");
+        assert!(save(&sample::small(), Path::new("")).is_err());
+        assert_eq!(folder.names(), [""; 0]);
+    }
+
+    #[test]
+    fn left_over_names_are_stepped_over() {
+        let folder = Folder::new("left-over");
+        let left_over = folder.0.join(format!(".tcpleak-{}-0", std::process::id()));
+        symlink("/nowhere", &left_over).unwrap();
+        let path = folder.0.join("snapshot");
+        save(&sample::full(), &path).unwrap();
+        check_saved(&path);
+        assert!(fs::symlink_metadata(&left_over).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn streams_are_written_to() {
+        let folder = Folder::new("streams");
+        let pipe = folder.0.join("pipe");
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::Mode::from_raw_mode(0o600),
+        )
+        .unwrap();
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || read(io::BufReader::new(File::open(pipe).unwrap()))
+        });
+        save(&sample::full(), &pipe).unwrap();
+        assert_eq!(reader.join().unwrap().unwrap(), sample::full());
+        assert_eq!(folder.names(), ["pipe"]);
+        save(&sample::full(), Path::new("/dev/null")).unwrap();
+
+        // As `/dev/stdout` is when the shell has redirected it to a file.
+        let path = folder.0.join("redirected");
+        let file = File::create(&path).unwrap();
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
+        save(
+            &sample::small(),
+            Path::new(&format!("/proc/self/fd/{descriptor}")),
+        )
+        .unwrap();
+        save(
+            &sample::small(),
+            Path::new(&format!("/dev/fd/{descriptor}")),
+        )
+        .unwrap();
+        let mut expect = Vec::new();
+        super::super::write(&sample::small(), &mut expect).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), expect.repeat(2));
+    }
+}
