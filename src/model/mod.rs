@@ -24,4 +24,5 @@ pub use snapshot::{
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,
+    Timer, UnknownState,
 };
