@@ -13,5 +13,7 @@
 //! a snapshot in a file; [`scenario`] puts the kernel into known states for demos and tests.
 
 pub mod collect;
+pub mod diagnose;
+pub mod join;
 pub mod kernel;
 pub mod model;
