@@ -12,6 +12,9 @@
 //! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`record`] keeps
 //! a snapshot in a file; [`scenario`] puts the kernel into known states for demos and tests.
 
+pub mod collect;
+pub mod diagnose;
+pub mod join;
 pub mod kernel;
 pub mod model;
 pub mod record;

@@ -5,7 +5,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{ParseError, decimal, words};
-use crate::model::{Family, Inode, Netns, Queues, SocketEntry, TcpState};
+use crate::model::{Family, Inode, Netns, Queues, SocketEntry, TcpState, Timer};
 
 /// Parses one row. `line` counts from 1, the heading being line 1.
 pub fn parse_row(row: &[u8], line: usize, netns: Netns) -> Result<SocketEntry, ParseError> {
@@ -23,8 +23,15 @@ pub fn parse_row(row: &[u8], line: usize, netns: Netns) -> Result<SocketEntry, P
     let mut queues = queues.split(|byte| *byte == b':');
     let send_q = queues.next().and_then(hex).ok_or(fail("tx_queue"))?;
     let recv_q = queues.next().and_then(hex).ok_or(fail("rx_queue"))?;
-    // tr:when and retrnsmt.
-    let uid = words.nth(2).and_then(decimal).ok_or(fail("uid"))?;
+    let timer = words
+        .next()
+        .and_then(|word| word.split(|byte| *byte == b':').next());
+    let timer = timer
+        .and_then(hex)
+        .and_then(|number| u8::try_from(number).ok());
+    let timer = Timer::from_number(timer.ok_or(fail("tr"))?);
+    let _retransmits = words.next();
+    let uid = words.next().and_then(decimal).ok_or(fail("uid"))?;
     let inode = words.nth(1).and_then(decimal).ok_or(fail("inode"))?;
     Ok(SocketEntry {
         netns,
@@ -43,6 +50,7 @@ pub fn parse_row(row: &[u8], line: usize, netns: Netns) -> Result<SocketEntry, P
             },
             _ => Queues::Stream { recv_q, send_q },
         },
+        timer,
         shutdown: None,
         v6only: None,
         drops: None,

@@ -7,6 +7,8 @@ pub struct Coverage {
     pub processes_total: u64,
     /// Those whose descriptors could be read. Kernel threads have none and count as read.
     pub processes_read: u64,
+    /// Those that ended while they were read; what they held is closed or somebody else's.
+    pub processes_vanished: u64,
     /// Network namespaces known to exist.
     pub netns_total: u64,
     /// Those whose socket table was read.

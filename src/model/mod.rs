@@ -9,6 +9,7 @@ mod finding;
 mod process;
 mod snapshot;
 mod socket;
+mod text;
 
 pub use coverage::{Coverage, Gap, GapKind};
 pub use fact::{Fact, Unknown};
@@ -24,4 +25,6 @@ pub use snapshot::{
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,
+    Timer, UnknownState,
 };
+pub use text::{count_of, human_duration, printable};

@@ -1,7 +1,7 @@
 //! One row of the kernel's TCP socket table.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -63,6 +63,37 @@ pub enum Queues {
         /// Bytes not acknowledged by the far end.
         send_q: u32,
     },
+}
+
+/// The timer that is armed (`idiag_timer`; `tr` in `/proc/net/tcp`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timer {
+    /// None.
+    Off,
+    /// Data waits for an acknowledgement.
+    Retransmit,
+    /// Keepalive; its answers make `since_ack_received` younger than the FIN.
+    Keepalive,
+    /// TIME_WAIT.
+    TimeWait,
+    /// The far end's window is full.
+    ZeroWindow,
+    /// A number that this version does not know.
+    Unknown(u8),
+}
+
+impl Timer {
+    /// From the kernel's number.
+    pub fn from_number(number: u8) -> Timer {
+        match number {
+            0 => Timer::Off,
+            1 => Timer::Retransmit,
+            2 => Timer::Keepalive,
+            3 => Timer::TimeWait,
+            4 => Timer::ZeroWindow,
+            other => Timer::Unknown(other),
+        }
+    }
 }
 
 /// Which halves of the connection are shut down (facts W5).
@@ -131,6 +162,8 @@ pub struct SocketEntry {
     pub uid: u32,
     /// `idiag_rqueue`, `idiag_wqueue`.
     pub queues: Queues,
+    /// `idiag_timer`.
+    pub timer: Timer,
     /// `INET_DIAG_SHUTDOWN`.
     pub shutdown: Option<Shutdown>,
     /// `INET_DIAG_SKV6ONLY`, for IPv6 listeners.
@@ -307,12 +340,6 @@ impl fmt::Display for Direction {
             Direction::Outbound => "outbound",
         })
     }
-}
-
-/// The address as IPv4 if it is a v4-mapped IPv6 address: the form in which addresses of the
-/// two families are compared.
-pub(crate) fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 #[cfg(test)]

@@ -357,7 +357,7 @@ mod tests {
         check(
             "\"local\":\"[::]:8080\"",
             "\"local\":\"8080\\u001b\"",
-            "line 2: socket.local: not an address and port: '8080\\u{1b}'",
+            "line 2: socket.local: not an address and port: '8080\\x1b'",
         );
         check(
             "\"uid\":1000",

@@ -9,7 +9,7 @@ use crate::model::{
     Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Fact, Family, Gap, GapKind,
     HeldDescriptor, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer,
     Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown,
-    Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Unknown,
+    Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -80,6 +80,7 @@ pub(super) fn full() -> Snapshot {
         coverage: Coverage {
             processes_total: 1,
             processes_read: 2,
+            processes_vanished: 5,
             netns_total: 3,
             netns_read: 4,
             gaps: [GapKind::Sockets, GapKind::Owners, GapKind::Details]
@@ -129,6 +130,14 @@ pub(super) fn small() -> Snapshot {
 fn sockets() -> Vec<SocketEntry> {
     let states = TcpState::all().chain([TcpState::Unknown(1), TcpState::Unknown(255)]);
     let in_all_states = states.map(|state| SocketEntry { state, ..plain() });
+    let timers = [
+        Timer::Retransmit,
+        Timer::TimeWait,
+        Timer::ZeroWindow,
+        Timer::Unknown(0),
+        Timer::Unknown(255),
+    ];
+    let with_all_timers = timers.map(|timer| SocketEntry { timer, ..plain() });
     let link_local = SocketAddrV6::new(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1), 80, 0, 2);
     let flow = SocketAddrV6::new(Ipv6Addr::LOCALHOST, 80, 7, 3);
     let others = [
@@ -144,7 +153,7 @@ fn sockets() -> Vec<SocketEntry> {
             ..listener()
         },
     ];
-    in_all_states.chain(others).collect()
+    in_all_states.chain(with_all_timers).chain(others).collect()
 }
 
 /// Everything optional is there.
@@ -163,6 +172,7 @@ fn listener() -> SocketEntry {
             accept_queue: 8,
             backlog: Some(511),
         },
+        timer: Timer::Off,
         shutdown: Some(Shutdown(3)),
         v6only: Some(false),
         drops: Some(u32::MAX),
@@ -199,6 +209,7 @@ fn plain() -> SocketEntry {
             recv_q: 46,
             send_q: u32::MAX,
         },
+        timer: Timer::Keepalive,
         shutdown: None,
         v6only: None,
         drops: None,

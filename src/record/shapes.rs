@@ -12,7 +12,7 @@ use crate::model::{
     Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Family, Gap, GapKind,
     HeldDescriptor, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer,
     Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown,
-    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Unknown,
+    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -183,6 +183,7 @@ fields! {
     Coverage {
         processes_total,
         processes_read,
+        processes_vanished,
         netns_total,
         netns_read,
         gaps,
@@ -211,6 +212,7 @@ fields! {
         bound_device,
         uid,
         queues,
+        timer,
         shutdown,
         v6only,
         drops,
@@ -243,6 +245,17 @@ variants! {
     Queues {
         Listen { accept_queue, backlog } = "listen",
         Stream { recv_q, send_q } = "stream",
+    }
+}
+
+variants! {
+    Timer {
+        Off = "off",
+        Retransmit = "retransmit",
+        Keepalive = "keepalive",
+        TimeWait = "time_wait",
+        ZeroWindow = "zero_window",
+        Unknown(number) = "unknown",
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use crate::model::Fact;
+use crate::model::{Fact, printable};
 
 /// A type that a recording can hold without loss.
 pub(super) trait Record: Sized {
@@ -106,11 +106,8 @@ fn shown(value: &Value) -> String {
 /// The beginning of a foreign text, with everything escaped that a terminal would act on.
 pub(super) fn excerpt(text: &str) -> String {
     const LENGTH: usize = 40;
-    let mut shown: String = text
-        .chars()
-        .take(LENGTH)
-        .flat_map(char::escape_debug)
-        .collect();
+    let beginning: String = text.chars().take(LENGTH).collect();
+    let mut shown = printable(beginning.as_bytes());
     if text.chars().nth(LENGTH).is_some() {
         shown.push('…');
     }

@@ -7,7 +7,7 @@ use netlink_packet_sock_diag::constants::{
 };
 
 use super::{parse_tcp_info, u32_at, u64_at};
-use crate::model::{Cookie, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpState};
+use crate::model::{Cookie, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpState, Timer};
 
 /// Attributes that `netlink-packet-sock-diag` 0.5 has no constants for.
 const INET_DIAG_ULP_INFO: u16 = 19;
@@ -116,6 +116,7 @@ pub fn parse_row(bytes: &[u8], netns: Netns) -> Result<SocketEntry, RowError> {
                 send_q: wqueue,
             },
         },
+        timer: Timer::from_number(bytes[2]),
         shutdown: None,
         v6only: None,
         drops: None,

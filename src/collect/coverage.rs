@@ -1,0 +1,73 @@
+//! What this run cannot see for reasons that are known before it looks.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::descriptors::process_ids;
+use crate::kernel::fd_link;
+use crate::model::{Coverage, Gap, GapKind};
+
+/// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the first pid namespace of the machine.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+
+/// Counts namespaces and notes those parts of the machine that are out of sight.
+pub(super) fn begin(proc_root: &Path) -> Coverage {
+    let mut coverage = Coverage {
+        netns_total: 1,
+        netns_read: 1,
+        ..Coverage::default()
+    };
+    let others = other_namespaces(proc_root);
+    if others > 0 {
+        coverage.netns_total += others;
+        coverage.gaps.push(Gap {
+            kind: GapKind::Sockets,
+            what: format!(
+                "sockets of {others} other network namespace{}",
+                plural(others)
+            ),
+            why: "this version reads the network namespace it runs in".into(),
+            needs: Some("nsenter --net=/proc/PID/ns/net tcpleak scan".into()),
+            count: others,
+        });
+    }
+    let pid_namespace = std::fs::read_link(proc_root.join("self/ns/pid"));
+    if pid_namespace.is_ok_and(|target| target.as_os_str() != FIRST_PID_NAMESPACE) {
+        coverage.gaps.push(Gap {
+            kind: GapKind::Owners,
+            what: "processes outside this pid namespace".into(),
+            why: "this /proc shows only the processes of a container".into(),
+            needs: Some("run on the host, or with its pid namespace (--pid=host)".into()),
+            count: 1,
+        });
+    } else if !proc_root.join("1").exists() {
+        coverage.gaps.push(Gap {
+            kind: GapKind::Owners,
+            what: "processes of other users".into(),
+            why: "/proc is mounted with hidepid".into(),
+            needs: Some("CAP_SYS_PTRACE, or membership in the gid= of the mount".into()),
+            count: 1,
+        });
+    }
+    coverage
+}
+
+/// Namespaces other than this thread's in which some readable process lives.
+fn other_namespaces(proc_root: &Path) -> u64 {
+    let namespace = |process: &str| {
+        let target = std::fs::read_link(proc_root.join(process).join("ns/net")).ok()?;
+        fd_link::netns_inode(target.as_os_str().as_encoded_bytes())
+    };
+    let own = namespace("thread-self");
+    let others: BTreeSet<u64> = process_ids(proc_root)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|pid| namespace(&pid.to_string()))
+        .filter(|inode| Some(*inode) != own)
+        .collect();
+    others.len() as u64
+}
+
+fn plural(count: u64) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}

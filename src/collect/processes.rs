@@ -1,0 +1,89 @@
+//! Reads who the holders are: only the few processes that the report names.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use procfs::FromBufRead;
+use procfs::process::{LimitValue, Limits};
+
+use super::{read_fact, why};
+use crate::kernel::{decimal, lines, passwd, stat, words};
+use crate::model::{Coverage, DescriptorUse, Fact, HeldDescriptor, Process, ProcessId, Unknown};
+
+/// Reads each process that holds something, once. A process that is gone, or whose pid is another
+/// process by now, is left out of the list; its descriptors say that it was there.
+pub(super) fn read(
+    proc_root: &Path,
+    held: &[HeldDescriptor],
+    _coverage: &mut Coverage,
+) -> Vec<Process> {
+    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let mut ids: Vec<ProcessId> = held.iter().map(|held| held.process).collect();
+    ids.dedup();
+    ids.into_iter()
+        .filter_map(|id| read_one(proc_root, id, &passwd))
+        .collect()
+}
+
+fn read_one(proc_root: &Path, id: ProcessId, passwd: &[u8]) -> Option<Process> {
+    let directory = proc_root.join(id.pid.to_string());
+    let read = |file: &str| std::fs::read(directory.join(file));
+    let stat = stat::parse_stat(&read("stat").ok()?).ok()?;
+    if stat.start_time != id.start_time {
+        return None;
+    }
+    let uid = read_fact(read("status"), effective_uid);
+    Some(Process {
+        id,
+        comm: stat.comm,
+        state: stat.state,
+        command_line: read_fact(read("cmdline"), |bytes| Some(command_line(bytes))),
+        exe: link(&directory.join("exe")),
+        user: uid.known().and_then(|uid| passwd::user_name(passwd, *uid)),
+        uid,
+        cgroup: read_fact(read("cgroup"), |bytes| Some(bytes.to_vec())),
+        descriptors: descriptor_use(&directory, read("limits")),
+        detail: Fact::Unknown(Unknown::NotCollected),
+    })
+}
+
+/// The words of `/proc/PID/cmdline`: each ends in a zero byte.
+fn command_line(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    bytes.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect()
+}
+
+/// The second number of the line `Uid:` of `/proc/PID/status`.
+fn effective_uid(status: &[u8]) -> Option<u32> {
+    let numbers = lines(status).find_map(|line| line.strip_prefix(b"Uid:"))?;
+    u32::try_from(decimal(words(numbers).nth(1)?)?).ok()
+}
+
+fn link(path: &Path) -> Fact<Vec<u8>> {
+    match std::fs::read_link(path) {
+        Ok(target) => Fact::Known(target.into_os_string().into_encoded_bytes()),
+        Err(error) => Fact::Unknown(why(&error)),
+    }
+}
+
+fn descriptor_use(directory: &Path, limits: io::Result<Vec<u8>>) -> Fact<DescriptorUse> {
+    let open = match count_descriptors(directory.join("fd")) {
+        Ok(open) => open,
+        Err(error) => return Fact::Unknown(why(&error)),
+    };
+    read_fact(limits, |bytes| {
+        let soft_limit = match Limits::from_buf_read(bytes).ok()?.max_open_files.soft_limit {
+            LimitValue::Unlimited => None,
+            LimitValue::Value(limit) => Some(limit),
+        };
+        Some(DescriptorUse { open, soft_limit })
+    })
+}
+
+/// Since Linux 6.2 the size of `/proc/PID/fd` is the number of descriptors; before, it is zero.
+fn count_descriptors(directory: PathBuf) -> io::Result<u64> {
+    match std::fs::metadata(&directory)?.len() {
+        0 => Ok(std::fs::read_dir(&directory)?.count() as u64),
+        open => Ok(open),
+    }
+}

@@ -1,0 +1,172 @@
+//! What the three findings about accept queues have in common: the state of a queue, its evidence,
+//! its commands.
+
+use crate::join::{Listener, SocketTable};
+use crate::model::{Evidence, Fact, Subject, Unknown, count_of, human_duration};
+
+use super::{Thresholds, phrase};
+
+/// What a queue that is not empty is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueueState {
+    /// Its oldest connection has waited too long, and nothing shows that it moves; `watched` if
+    /// two looks showed that it does not.
+    Stuck { watched: bool },
+    /// Its oldest connection has waited too long, and it moves.
+    Slow,
+    /// Everything in it is young, or cannot be told to be old.
+    Young,
+}
+
+/// The state of a listener's queue; `None` if it is empty.
+pub(super) fn state(listener: &Listener<'_>, thresholds: &Thresholds) -> Option<QueueState> {
+    if listener.accept_queue == 0 {
+        return None;
+    }
+    let stuck = listener.movement.map(|movement| movement.is_stuck());
+    // A reset connection has left no trace of its age: only watching it tells.
+    let watched_long = listener
+        .movement
+        .is_some_and(|movement| movement.over >= thresholds.accept_age && movement.is_stuck());
+    let old = listener
+        .oldest_wait()
+        .is_some_and(|wait| wait >= thresholds.accept_age)
+        || listener.only_gone() && watched_long;
+    Some(match (old, stuck) {
+        (true, Some(false)) => QueueState::Slow,
+        (true, stuck) => QueueState::Stuck {
+            watched: stuck.is_some(),
+        },
+        (false, _) => QueueState::Young,
+    })
+}
+
+pub(super) fn subject(listener: &Listener<'_>) -> Subject {
+    Subject::Listener {
+        netns: listener.entry.netns,
+        cookie: listener.entry.cookie,
+        inode: listener.entry.inode,
+        local: listener.entry.local,
+    }
+}
+
+/// The facts about a queue that every finding about it shows.
+pub(super) fn evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Evidence> {
+    let source = phrase::socket_source(table);
+    let limit = listener
+        .backlog
+        .map_or("an unknown limit".into(), |limit| limit.to_string());
+    let length = format!("accept queue {} of {limit}", listener.accept_queue);
+    let mut evidence = vec![Evidence::new(
+        match &listener.queued {
+            Fact::Known(queued) => format!(
+                "{length} = {} ESTABLISHED + {} CLOSE_WAIT + {} gone",
+                queued.established, queued.close_wait, queued.gone
+            ),
+            Fact::Unknown(Unknown::Moving) => {
+                format!(
+                    "{length}; {} visible: it moved while it was read",
+                    listener.children.len()
+                )
+            }
+            Fact::Unknown(_) => format!(
+                "{length}; {} more wait with other listeners of this address (SO_REUSEPORT), and \
+                 the kernel does not tell which connection waits where",
+                listener.shared_with
+            ),
+        },
+        source,
+    )];
+    if !listener.children.is_empty() {
+        evidence.push(Evidence::new(
+            "the waiting connections have inode 0: no program has accepted them, no descriptor \
+             refers to them",
+            source,
+        ));
+    }
+    evidence.extend(waits(listener));
+    evidence.extend(unread(listener, source));
+    if let Some(movement) = listener.movement {
+        evidence.push(Evidence::new(
+            format!(
+                "within {}: {} left the queue, {} came, {} stayed",
+                human_duration(movement.over),
+                movement.left,
+                movement.came,
+                movement.stayed
+            ),
+            format!("{source}, two reads"),
+        ));
+    }
+    evidence.extend(phrase::far_ends(
+        listener.children.iter().map(|child| child.entry),
+        table,
+    ));
+    evidence
+}
+
+fn waits(listener: &Listener<'_>) -> Option<Evidence> {
+    let waits = || listener.children.iter().filter_map(|child| child.waited);
+    let (longest, shortest) = (waits().max()?, waits().min()?);
+    let from_info = listener
+        .children
+        .iter()
+        .all(|child| child.entry.info.is_some());
+    let fact = if listener.children.len() == 1 {
+        format!("it has waited for {}", human_duration(longest))
+    } else {
+        format!(
+            "they have waited for {} to {}",
+            human_duration(shortest),
+            human_duration(longest)
+        )
+    };
+    Some(if from_info {
+        Evidence::new(fact, "sock_diag, tcpi_last_data_sent")
+    } else {
+        Evidence::new(
+            format!("{fact} at least"),
+            "the same connections in two reads",
+        )
+    })
+}
+
+/// How much the clients had sent before they gave up.
+fn unread(listener: &Listener<'_>, source: &str) -> Option<Evidence> {
+    let received = |child: &crate::join::Child<'_>| {
+        let (recv_q, _) = child.entry.stream_queues()?;
+        let fin = u32::from(child.entry.state == crate::model::TcpState::CloseWait);
+        Some(u64::from(recv_q.saturating_sub(fin)))
+    };
+    let bytes: Vec<u64> = listener.children.iter().filter_map(received).collect();
+    let (most, least, total) = (
+        *bytes.iter().max()?,
+        *bytes.iter().min()?,
+        bytes.iter().sum::<u64>(),
+    );
+    let fact = match (most, bytes.len()) {
+        (0, _) => return None,
+        (_, 1) => format!("{} unread", count_of(total, "byte")),
+        _ if most == least => format!("{} unread in each of them", count_of(most, "byte")),
+        _ => format!("{} unread in all of them together", count_of(total, "byte")),
+    };
+    Some(Evidence::new(fact, source))
+}
+
+/// Commands that show a queue by hand.
+pub(super) fn confirm(listener: &Listener<'_>) -> Vec<String> {
+    let port = listener.entry.local.port();
+    let mut commands = vec![format!("ss -ntlp 'sport = :{port}'")];
+    if !listener.children.is_empty() {
+        commands.push(format!(
+            "ss -ntie state established state close-wait 'sport = :{port}'"
+        ));
+    }
+    if let Some(holder) = listener.holders.first() {
+        commands.push(format!(
+            "ls -l {}",
+            phrase::descriptor_paths(std::slice::from_ref(holder))
+        ));
+    }
+    commands
+}

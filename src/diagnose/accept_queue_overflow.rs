@@ -1,0 +1,142 @@
+//! `accept-queue-overflow`: the queue is full now, or its listener has dropped connections.
+
+use crate::join::{Listener, SocketTable};
+use crate::model::{Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of};
+
+use super::{Thresholds, accept_queue, phrase};
+
+pub(super) fn find(table: &SocketTable<'_>, _thresholds: &Thresholds) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for listener in &table.listeners {
+        let drops = listener.entry.drops.unwrap_or(0);
+        if listener.is_full() {
+            findings.push(full(listener, table));
+        } else if drops > 0 {
+            findings.push(dropped(listener, drops, table));
+        }
+    }
+    findings
+}
+
+fn full(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
+    let limit = listener.backlog.unwrap_or(0);
+    let mut evidence = accept_queue::evidence(listener, table);
+    evidence.extend(drop_evidence(listener, table));
+    Finding {
+        severity: Severity::Critical,
+        summary: format!(
+            "the accept queue of {} is full ({} of {limit}): new connections are dropped; {}",
+            listener.entry.local,
+            listener.accept_queue,
+            phrase::holders(&listener.holders, table),
+        ),
+        count: listener.accept_queue.into(),
+        oldest: listener.oldest_wait(),
+        evidence,
+        remedy: "Make the program accept faster, or again. The limit is the smaller of listen()'s \
+            backlog and net.core.somaxconn, taken when listen() is called; \
+            net.ipv4.tcp_max_syn_backlog does not lengthen this queue."
+            .into(),
+        ..skeleton(listener)
+    }
+}
+
+fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Finding {
+    Finding {
+        severity: Severity::Info,
+        summary: format!(
+            "{} has dropped {} since it was opened; its queue is not full now",
+            listener.entry.local,
+            count_of(drops.into(), "connection"),
+        ),
+        count: drops.into(),
+        oldest: None,
+        evidence: drop_evidence(listener, table),
+        remedy:
+            "Nothing now. If the number grows, the queue overflows at times: accept faster, or \
+            raise listen()'s backlog together with net.core.somaxconn."
+                .into(),
+        ..skeleton(listener)
+    }
+}
+
+fn skeleton(listener: &Listener<'_>) -> Finding {
+    let port = listener.entry.local.port();
+    Finding {
+        id: FindingId::AcceptQueueOverflow,
+        severity: Severity::Info,
+        confidence: Confidence::Certain,
+        summary: String::new(),
+        subject: accept_queue::subject(listener),
+        count: 0,
+        oldest: None,
+        cause: None,
+        other_causes: Vec::new(),
+        evidence: Vec::new(),
+        remedy: String::new(),
+        confirm: vec![
+            format!("ss -ntlpm 'sport = :{port}'"),
+            "nstat -asz TcpExtListenOverflows TcpExtListenDrops".into(),
+        ],
+    }
+}
+
+fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Evidence> {
+    let mut evidence = Vec::new();
+    if let Some(drops) = listener.entry.drops {
+        evidence.push(Evidence::new(
+            format!(
+                "this listener has dropped {}",
+                count_of(drops.into(), "connection")
+            ),
+            "sock_diag, SK_MEMINFO_DROPS",
+        ));
+    }
+    if let Fact::Known(counters) = table.snapshot.listen_counters {
+        evidence.push(Evidence::new(
+            format!(
+                "in this namespace since its start: {} overflows of accept queues, {} drops by \
+                 listeners",
+                counters.overflows, counters.drops
+            ),
+            "/proc/net/netstat, ListenOverflows and ListenDrops",
+        ));
+    }
+    evidence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::test_table::{Case, seconds};
+
+    fn check(case: Case, expect: Option<Severity>) {
+        let snapshot = case.snapshot();
+        let found = find(&SocketTable::new(&snapshot), &Thresholds::default());
+        assert_eq!(
+            found.first().map(|finding| finding.severity),
+            expect,
+            "{case:?}"
+        );
+    }
+
+    #[test]
+    fn full_is_one_more_than_the_backlog() {
+        check(
+            Case::queue(3).backlog(2).waiting(&[seconds(0); 3]),
+            Some(Severity::Critical),
+        );
+        check(Case::queue(2).backlog(2).waiting(&[seconds(0); 2]), None);
+    }
+
+    #[test]
+    fn past_drops_are_information() {
+        check(Case::queue(0).drops(5), Some(Severity::Info));
+        check(Case::queue(0).drops(0), None);
+    }
+
+    #[test]
+    fn without_a_limit_nothing_is_called_full() {
+        check(Case::queue(3).as_proc_tells(3), None);
+    }
+}

@@ -1,0 +1,391 @@
+//! `close-wait-leak`: a holder keeps sockets in CLOSE_WAIT.
+//!
+//! Grouped by who holds them, who opened them and the far endpoint: one finding for each leak, not
+//! for each socket.
+
+use std::collections::BTreeMap;
+
+use crate::join::{CloseWait, SocketTable};
+use crate::model::{
+    CauseId, CauseVerdict, Confidence, Direction, Evidence, Fact, Finding, FindingId, Netns,
+    ProcessId, Severity, Subject, Timer, count_of, human_duration,
+};
+
+use super::{Thresholds, phrase};
+
+/// From which share of its descriptor limit on a leaking holder is about to fail, in percent.
+const CRITICAL_DESCRIPTOR_PERCENT: u64 = 80;
+
+/// What makes sockets one leak.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    netns: Netns,
+    holders: Vec<ProcessId>,
+    direction: Option<Direction>,
+    endpoint: String,
+}
+
+pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Finding> {
+    let mut groups: BTreeMap<Key, Vec<&CloseWait<'_>>> = BTreeMap::new();
+    for socket in table
+        .close_wait
+        .iter()
+        .filter(|socket| is_leaked(socket, thresholds))
+    {
+        groups.entry(key(socket)).or_default().push(socket);
+    }
+    groups
+        .into_iter()
+        .map(|(key, sockets)| finding(key, &sockets, table))
+        .collect()
+}
+
+/// Held by a program, not being served, and old, or of an age that cannot be told.
+fn is_leaked(socket: &CloseWait<'_>, thresholds: &Thresholds) -> bool {
+    socket.accepted
+        && socket
+            .age
+            .is_none_or(|age| age >= thresholds.close_wait_age)
+        && !socket.is_being_served(thresholds.close_wait_age)
+}
+
+fn key(socket: &CloseWait<'_>) -> Key {
+    let entry = socket.entry;
+    Key {
+        netns: entry.netns,
+        holders: socket.holders.iter().map(|holder| holder.id).collect(),
+        direction: socket.direction,
+        endpoint: match socket.direction {
+            Some(Direction::Outbound) => entry.remote.to_string(),
+            _ => format!(":{}", entry.local.port()),
+        },
+    }
+}
+
+fn finding(key: Key, sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Finding {
+    let count = sockets.len() as u64;
+    let oldest = sockets.iter().filter_map(|socket| socket.age).max();
+    let where_ = match key.direction {
+        Some(Direction::Outbound) => format!("to {} (outbound)", key.endpoint),
+        Some(Direction::Inbound) => format!("on local port {} (inbound)", &key.endpoint[1..]),
+        None => format!("on local port {}", &key.endpoint[1..]),
+    };
+    let holders = &sockets[0].holders;
+    let names: Vec<String> = holders
+        .iter()
+        .map(|holder| phrase::process(holder.process, holder.id))
+        .collect();
+    let keeps = match names.len() {
+        0 => {
+            let be = if count == 1 { "is" } else { "are" };
+            let state = count_of(count, "socket");
+            format!(
+                "{state} {where_} {be} left in CLOSE_WAIT; {}",
+                phrase::nobody(table)
+            )
+        }
+        1 => format!(
+            "{} keeps {} {where_} in CLOSE_WAIT",
+            names[0],
+            count_of(count, "socket")
+        ),
+        _ => format!(
+            "{} keep {} {where_} in CLOSE_WAIT",
+            phrase::join_words(&names),
+            count_of(count, "socket")
+        ),
+    };
+    let age = match oldest {
+        Some(age) => format!(", the oldest for {}", human_duration(age)),
+        None => ", for how long cannot be told".into(),
+    };
+    let (cause, other_causes) = causes(sockets);
+    Finding {
+        id: FindingId::CloseWaitLeak,
+        severity: severity(sockets, oldest.is_some()),
+        confidence: confidence(sockets),
+        summary: format!("{keeps}{age}"),
+        subject: Subject::Connections {
+            netns: key.netns,
+            holder: key.holders.first().copied(),
+            direction: key.direction,
+            endpoint: key.endpoint.clone(),
+        },
+        count,
+        oldest,
+        remedy: remedy(cause.as_ref().map(|cause| cause.id)),
+        cause,
+        other_causes,
+        evidence: evidence(sockets, table),
+        confirm: confirm(&key, sockets),
+    }
+}
+
+fn severity(sockets: &[&CloseWait<'_>], age_is_known: bool) -> Severity {
+    let nearly_out = sockets[0].holders.iter().any(|holder| {
+        let descriptors = holder
+            .process
+            .and_then(|process| process.descriptors.known());
+        descriptors.is_some_and(|used| used.percent() >= CRITICAL_DESCRIPTOR_PERCENT)
+    });
+    match (nearly_out, age_is_known) {
+        (true, _) => Severity::Critical,
+        (false, true) => Severity::Warning,
+        // A socket that was closed by its peer a moment ago looks the same.
+        (false, false) => Severity::Info,
+    }
+}
+
+/// Certain where nothing can have been sent since the FIN; a keepalive's answers hide that.
+fn confidence(sockets: &[&CloseWait<'_>]) -> Confidence {
+    if sockets.iter().any(|socket| socket.age.is_none()) {
+        return Confidence::Possible;
+    }
+    let silent_since_fin = sockets.iter().all(|socket| {
+        socket.entry.info.is_some_and(|info| {
+            let margin = std::time::Duration::from_micros(info.rtt_us.into())
+                + std::time::Duration::from_millis(200);
+            info.since_data_sent > info.since_ack_received + margin
+        }) && socket.entry.timer != Timer::Keepalive
+    });
+    if silent_since_fin {
+        Confidence::Certain
+    } else {
+        Confidence::Likely
+    }
+}
+
+/// What is unread says how far the program got.
+fn causes(sockets: &[&CloseWait<'_>]) -> (Option<CauseVerdict>, Vec<CauseVerdict>) {
+    let mut by_cause: BTreeMap<CauseId, u64> = BTreeMap::new();
+    for socket in sockets {
+        let id = match (socket.fin_unread, socket.unread_bytes) {
+            (false, _) => CauseId::ReadNotClosed,
+            (true, 0) => CauseId::EofNotRead,
+            (true, _) => CauseId::DataNotRead,
+        };
+        *by_cause.entry(id).or_default() += 1;
+    }
+    let mut verdicts: Vec<(u64, CauseVerdict)> = by_cause
+        .into_iter()
+        .map(|(id, count)| (count, verdict(id, count, sockets.len() as u64)))
+        .collect();
+    verdicts.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let mut verdicts = verdicts.into_iter().map(|(_, verdict)| verdict);
+    (verdicts.next(), verdicts.collect())
+}
+
+fn verdict(id: CauseId, count: u64, total: u64) -> CauseVerdict {
+    let of = if count == total {
+        String::new()
+    } else {
+        format!(" ({count} of {total} sockets)")
+    };
+    let (confidence, summary) = match id {
+        CauseId::EofNotRead => (
+            Confidence::Certain,
+            "the program has read all data and not the end of file behind it (Recv-Q 1): it does \
+             not look at these sockets any more",
+        ),
+        CauseId::DataNotRead => (
+            Confidence::Certain,
+            "the program has left data and the end of file unread (Recv-Q above 1)",
+        ),
+        // One recv() may drain the data with the FIN behind it before the program has seen the
+        // end of file (facts W2).
+        _ => (
+            Confidence::Likely,
+            "the program has read everything, most likely the end of file too (Recv-Q 0), and has \
+             not closed the socket",
+        ),
+    };
+    CauseVerdict {
+        id,
+        confidence,
+        summary: format!("{summary}{of}"),
+    }
+}
+
+fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence> {
+    let source = phrase::socket_source(table);
+    let mut evidence = Vec::new();
+    let ages = || sockets.iter().filter_map(|socket| socket.age);
+    if let (Some(oldest), Some(youngest)) = (ages().max(), ages().min()) {
+        let keepalive = sockets
+            .iter()
+            .any(|socket| socket.entry.timer == Timer::Keepalive);
+        let note = if keepalive {
+            "; answers to keepalive probes make it look younger"
+        } else {
+            ""
+        };
+        evidence.push(Evidence::new(
+            format!(
+                "in CLOSE_WAIT for {} to {} at least{note}",
+                human_duration(youngest),
+                human_duration(oldest)
+            ),
+            "sock_diag, tcpi_last_ack_recv",
+        ));
+    }
+    let unread: u64 = sockets
+        .iter()
+        .map(|socket| u64::from(socket.unread_bytes))
+        .sum();
+    let fins = sockets.iter().filter(|socket| socket.fin_unread).count();
+    evidence.push(Evidence::new(
+        format!(
+            "{} unread; the end of file is unread in {fins}",
+            count_of(unread, "byte")
+        ),
+        format!("{source}, Recv-Q"),
+    ));
+    if let Some(direction) = sockets[0].direction {
+        let from_counters = sockets
+            .iter()
+            .all(|socket| socket.entry.info.and_then(|i| i.direction()).is_some());
+        let (who, source) = match (direction, from_counters) {
+            (Direction::Inbound, true) => ("the far end", "sock_diag, tcpi_bytes_acked"),
+            (Direction::Outbound, true) => ("this side", "sock_diag, tcpi_bytes_acked"),
+            (Direction::Inbound, false) => ("the far end", "a listener has their address"),
+            (Direction::Outbound, false) => ("this side", "the local ports are ephemeral"),
+        };
+        evidence.push(Evidence::new(
+            format!("{who} opened the connections"),
+            source,
+        ));
+    }
+    for (index, holder) in sockets[0].holders.iter().enumerate() {
+        let fds: Vec<i32> = sockets
+            .iter()
+            .filter_map(|socket| socket.holders.get(index))
+            .flat_map(|h| h.fds.clone())
+            .collect();
+        evidence.push(Evidence::new(
+            format!(
+                "{} holds them as {}",
+                phrase::process(holder.process, holder.id),
+                fd_list(&fds)
+            ),
+            format!("/proc/{}/fd", holder.id.pid),
+        ));
+        if let Some(Fact::Known(used)) = holder.process.map(|process| &process.descriptors) {
+            let limit = used.soft_limit.map_or("no limit".into(), |limit| {
+                format!("a limit of {limit} ({} %)", used.percent())
+            });
+            evidence.push(Evidence::new(
+                format!("it has {} of {limit}", count_of(used.open, "descriptor")),
+                format!("/proc/{0}/fd, /proc/{0}/limits", holder.id.pid),
+            ));
+        }
+    }
+    evidence.extend(phrase::far_ends(
+        sockets.iter().map(|socket| socket.entry),
+        table,
+    ));
+    evidence
+}
+
+/// `fd 4`, `fds 4, 5, 6`, `fds 4, 5, 6, 7, 8, 9, … (23)`
+fn fd_list(fds: &[i32]) -> String {
+    const SHOWN: usize = 6;
+    let shown: Vec<String> = fds.iter().take(SHOWN).map(i32::to_string).collect();
+    match fds.len() {
+        1 => format!("fd {}", shown[0]),
+        n if n <= SHOWN => format!("fds {}", shown.join(", ")),
+        n => format!("fds {}, … ({n} in all)", shown.join(", ")),
+    }
+}
+
+fn remedy(cause: Option<CauseId>) -> String {
+    let fix = match cause {
+        Some(CauseId::ReadNotClosed) => {
+            "close the socket on every path after the end of file, errors included"
+        }
+        Some(CauseId::DataNotRead) => {
+            "read until the end of file, or close the socket when its work is abandoned"
+        }
+        _ => "keep reading (or polling) each socket until the end of file, then close it",
+    };
+    format!(
+        "In the program: {fix}. Until then a restart of the holder is the only thing that releases \
+         the descriptors; CLOSE_WAIT has no timeout."
+    )
+}
+
+fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {
+    let filter = match key.direction {
+        Some(Direction::Outbound) => format!("dst {}", sockets[0].entry.remote),
+        _ => format!("'sport = {}'", key.endpoint),
+    };
+    let mut commands = vec![format!("ss -ntpi state close-wait {filter}")];
+    if let Some(holder) = sockets[0].holders.first() {
+        commands.push(format!(
+            "lsof -nP -a -p {} -iTCP -sTCP:CLOSE_WAIT",
+            holder.id.pid
+        ));
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::test_table::{CloseWaitCase, seconds};
+
+    fn found(case: &CloseWaitCase) -> Vec<Finding> {
+        let snapshot = case.snapshot();
+        find(&SocketTable::new(&snapshot), &Thresholds::default())
+    }
+
+    #[test]
+    fn what_is_unread_is_the_cause() {
+        let check = |recv_q, cause, confidence| {
+            let finding = found(&CloseWaitCase::sockets(23).recv_q(recv_q)).remove(0);
+            let seen = finding.cause.map(|cause| (cause.id, cause.confidence));
+            assert_eq!((seen, finding.count), (Some((cause, confidence)), 23));
+            assert_eq!(finding.severity, Severity::Warning);
+        };
+        check(0, CauseId::ReadNotClosed, Confidence::Likely);
+        check(1, CauseId::EofNotRead, Confidence::Certain);
+        check(11, CauseId::DataNotRead, Confidence::Certain);
+    }
+
+    #[test]
+    fn just_below_the_age_is_nothing() {
+        let below = seconds(10) - std::time::Duration::from_millis(1);
+        assert!(found(&CloseWaitCase::sockets(1).age(below)).is_empty());
+        assert_eq!(found(&CloseWaitCase::sockets(1).age(seconds(10))).len(), 1);
+    }
+
+    #[test]
+    fn unaccepted_and_served_sockets_are_exempt() {
+        assert!(found(&CloseWaitCase::sockets(3).unaccepted()).is_empty());
+        assert!(found(&CloseWaitCase::sockets(3).send_q(5)).is_empty());
+    }
+
+    #[test]
+    fn nearly_out_of_descriptors_is_critical() {
+        let severity = |open| found(&CloseWaitCase::sockets(3).descriptors(open, 100))[0].severity;
+        assert_eq!(severity(79), Severity::Warning);
+        assert_eq!(severity(80), Severity::Critical);
+    }
+
+    #[test]
+    fn an_age_that_cannot_be_told_is_no_accusation() {
+        let finding = found(&CloseWaitCase::sockets(2).without_info()).remove(0);
+        assert_eq!(finding.severity, Severity::Info);
+        assert_eq!(finding.confidence, Confidence::Possible);
+    }
+
+    #[test]
+    fn an_unseen_holder_is_not_nobody() {
+        let unseen = CloseWaitCase::sockets(2).without_holder();
+        assert!(found(&unseen)[0].summary.contains("no process holds it"));
+        let summary = found(&unseen.unreadable_processes(3))[0].summary.clone();
+        assert!(
+            summary.contains("its holder could not be seen"),
+            "{summary}"
+        );
+    }
+}

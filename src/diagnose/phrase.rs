@@ -1,0 +1,133 @@
+//! Phrases that several findings share.
+
+use crate::join::{FarEnd, Holder, SocketTable};
+use crate::model::{
+    Evidence, Fact, Process, ProcessId, SocketEntry, SocketSource, count_of, printable,
+};
+
+/// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
+pub(super) fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>) -> String {
+    const NAMED: usize = 4;
+    match holders {
+        [] => nobody(table),
+        [one] => format!("held by {}", holder(one)),
+        several => {
+            let mut names: Vec<String> = several.iter().take(NAMED).map(holder).collect();
+            if several.len() > NAMED {
+                names.push(format!("{} more", several.len() - NAMED));
+            }
+            format!("held by {}", join_words(&names))
+        }
+    }
+}
+
+/// `server (pid 4866, fd 3)`
+pub(super) fn holder(holder: &Holder<'_>) -> String {
+    let fds = match holder.fds[..] {
+        [fd] => format!("fd {fd}"),
+        _ => count_of(holder.fds.len() as u64, "descriptor"),
+    };
+    format!("{} (pid {}, {fds})", name(holder.process), holder.id.pid)
+}
+
+/// `server (pid 4866)`
+pub(super) fn process(process: Option<&Process>, id: ProcessId) -> String {
+    format!("{} (pid {})", name(process), id.pid)
+}
+
+fn name(process: Option<&Process>) -> String {
+    process.map_or("a process that has ended".into(), |process| {
+        printable(&process.comm)
+    })
+}
+
+/// What may be said about a socket for which no holder was found.
+pub(super) fn nobody(table: &SocketTable<'_>) -> String {
+    if table.snapshot.coverage.owners_complete() {
+        "no process holds it".into()
+    } else {
+        "its holder could not be seen".into()
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`
+pub(super) fn join_words(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// Where socket entries of this snapshot were read.
+pub(super) fn socket_source(table: &SocketTable<'_>) -> &'static str {
+    match table.snapshot.socket_source {
+        SocketSource::SockDiag => "sock_diag",
+        SocketSource::ProcNetTcp => "/proc/net/tcp, /proc/net/tcp6",
+    }
+}
+
+/// `/proc/4866/fd/3` for each holder, the first ones.
+pub(super) fn descriptor_paths(holders: &[Holder<'_>]) -> String {
+    const NAMED: usize = 3;
+    let all: Vec<String> = holders
+        .iter()
+        .flat_map(|holder| {
+            holder
+                .fds
+                .iter()
+                .map(|fd| format!("/proc/{}/fd/{fd}", holder.id.pid))
+        })
+        .collect();
+    let more = if all.len() > NAMED { ", …" } else { "" };
+    format!("{}{more}", all[..all.len().min(NAMED)].join(", "))
+}
+
+/// What became of the far ends of `connections`, as far as they were on this machine.
+pub(super) fn far_ends<'e>(
+    connections: impl Iterator<Item = &'e SocketEntry>,
+    table: &SocketTable<'_>,
+) -> Option<Evidence> {
+    let (mut gone, mut elsewhere, mut here) = (0_u64, 0_u64, Vec::<(String, u64)>::new());
+    for connection in connections {
+        match table.far_end(connection) {
+            Fact::Known(FarEnd::Gone) => gone += 1,
+            Fact::Known(FarEnd::Here(entry)) => {
+                let owner = match &table.holders_of(entry)[..] {
+                    [] if entry.inode.is_none() => "no descriptor".to_owned(),
+                    [] => "holder not seen".to_owned(),
+                    [first, ..] => process(first.process, first.id),
+                };
+                let what = format!("in {}, {owner}", entry.state);
+                match here.iter_mut().find(|(known, _)| *known == what) {
+                    Some((_, count)) => *count += 1,
+                    None => here.push((what, 1)),
+                }
+            }
+            Fact::Unknown(_) => elsewhere += 1,
+        }
+    }
+    if gone == 0 && here.is_empty() {
+        return None;
+    }
+    here.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    let mut parts: Vec<String> = here
+        .iter()
+        .take(3)
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    if here.len() > 3 {
+        let rest: u64 = here[3..].iter().map(|(_, count)| count).sum();
+        parts.push(format!("{rest} others"));
+    }
+    if gone > 0 {
+        parts.push(format!("{gone} gone from every table"));
+    }
+    if elsewhere > 0 {
+        parts.push(format!("{elsewhere} not on this machine"));
+    }
+    Some(Evidence::new(
+        format!("far ends: {}", join_words(&parts)),
+        "sock_diag, exact look-up",
+    ))
+}

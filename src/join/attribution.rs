@@ -1,0 +1,141 @@
+//! Which listener a connection came in through, by the kernel's own preference.
+//!
+//! `compute_score` in `net/ipv4/inet_hashtables.c` and `net/ipv6/inet6_hashtables.c`: an exact
+//! address before the wildcard; then one point for a bound device and one for AF_INET; on a tie,
+//! IPv4. Seen on Linux 6.18 (kernel test `listener_preference`). A child has the family of its
+//! listener (v4-mapped addresses under an IPv6 listener) and the device that its listener is bound
+//! to, so both say more about the past than the preference among today's listeners.
+
+use std::collections::HashMap;
+
+use crate::model::{Family, Netns, SocketEntry, TcpState};
+
+/// The listeners of a table, ready to be searched.
+#[derive(Debug)]
+pub struct Listeners<'a> {
+    entries: Vec<&'a SocketEntry>,
+    by_port: HashMap<(Netns, u16), Vec<usize>>,
+}
+
+/// How well a listener fits; greater is better.
+type Fit = (bool, bool, u8, bool);
+
+impl<'a> Listeners<'a> {
+    /// The listeners among `rows`, in their order.
+    pub fn of(rows: impl Iterator<Item = &'a SocketEntry>) -> Listeners<'a> {
+        let entries: Vec<_> = rows.filter(|row| row.state == TcpState::Listen).collect();
+        let mut by_port: HashMap<(Netns, u16), Vec<usize>> = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            by_port
+                .entry((entry.netns, entry.local.port()))
+                .or_default()
+                .push(index);
+        }
+        Listeners { entries, by_port }
+    }
+
+    /// The listeners.
+    pub fn entries(&self) -> &[&'a SocketEntry] {
+        &self.entries
+    }
+
+    /// Positions of the listeners that fit `connection` best: none if no listener fits, several
+    /// only for a group that shares one address (SO_REUSEPORT).
+    pub fn of_connection(&self, connection: &SocketEntry) -> Vec<usize> {
+        let key = (connection.netns, connection.local.port());
+        let fits: Vec<(Fit, usize)> = self
+            .by_port
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .filter_map(|index| Some((fit(self.entries[*index], connection)?, *index)))
+            .collect();
+        let best = fits.iter().map(|(fit, _)| *fit).max();
+        fits.into_iter()
+            .filter(|(fit, _)| Some(*fit) == best)
+            .map(|(_, index)| index)
+            .collect()
+    }
+}
+
+fn fit(listener: &SocketEntry, connection: &SocketEntry) -> Option<Fit> {
+    let wanted = connection.local.ip().to_canonical();
+    let bound = listener.local.ip();
+    let exact = bound.to_canonical() == wanted;
+    let wildcard = bound.is_unspecified()
+        && match listener.family {
+            Family::V4 => wanted.is_ipv4(),
+            Family::V6 => wanted.is_ipv6() || listener.v6only != Some(true),
+        };
+    let device_fits =
+        listener.bound_device.is_none() || listener.bound_device == connection.bound_device;
+    if !(exact || wildcard) || !device_fits {
+        return None;
+    }
+    let is_v4 = listener.family == Family::V4;
+    let score = u8::from(listener.bound_device.is_some()) + u8::from(is_v4);
+    Some((listener.family == connection.family, exact, score, is_v4))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::join::test_rows::{connection, listener};
+
+    /// Listeners and a connection as `address[%device]`; expects the positions that fit best.
+    fn check(listeners: &[&str], dialled: &str, expect: &[usize]) {
+        let rows: Vec<SocketEntry> = listeners.iter().map(|text| listener(text, 0)).collect();
+        let found =
+            Listeners::of(rows.iter()).of_connection(&connection(dialled, TcpState::Established));
+        assert_eq!(found, expect, "{listeners:?} for {dialled}");
+    }
+
+    #[test]
+    fn exact_addresses_come_before_wildcards() {
+        check(&["0.0.0.0:80", "10.0.0.1:80"], "10.0.0.1:80", &[1]);
+        check(&["0.0.0.0:80", "10.0.0.1:80"], "10.0.0.2:80", &[0]);
+        check(&["0.0.0.0:80%3", "10.0.0.1:80"], "10.0.0.1:80%3", &[1]);
+        check(&["[::]:80", "[fd00::1]:80"], "[fd00::1]:80", &[1]);
+    }
+
+    #[test]
+    fn a_bound_device_comes_before_none_and_excludes_the_rest() {
+        check(&["0.0.0.0:80", "0.0.0.0:80%3"], "10.0.0.1:80%3", &[1]);
+        check(&["0.0.0.0:80", "0.0.0.0:80%3"], "10.0.0.1:80", &[0]);
+        check(&["0.0.0.0:80%3"], "10.0.0.1:80%4", &[]);
+    }
+
+    #[test]
+    fn ipv6_wildcards_take_ipv4_unless_they_say_no() {
+        check(&["[::]:80"], "[::ffff:10.0.0.1]:80", &[0]);
+        check(&["[::]:80!6"], "[::ffff:10.0.0.1]:80", &[]);
+        check(&["0.0.0.0:80", "[::]:80"], "10.0.0.1:80", &[0]);
+        // The child's family tells, even where a newer listener would take the next connection.
+        check(&["0.0.0.0:80", "[::]:80"], "[::ffff:10.0.0.1]:80", &[1]);
+        check(
+            &["10.0.0.1:80", "[::ffff:10.0.0.1]:80"],
+            "[::ffff:10.0.0.1]:80",
+            &[1],
+        );
+        check(&["0.0.0.0:80"], "[fd00::1]:80", &[]);
+    }
+
+    #[test]
+    fn a_group_shares_an_address_and_other_ports_do_not_count() {
+        check(
+            &["0.0.0.0:80", "0.0.0.0:80", "0.0.0.0:81"],
+            "10.0.0.1:80",
+            &[0, 1],
+        );
+        check(&["0.0.0.0:81"], "10.0.0.1:80", &[]);
+        check(&["10.0.0.2:80"], "10.0.0.1:80", &[]);
+    }
+
+    #[test]
+    fn another_namespace_is_another_world() {
+        let mut far = listener("0.0.0.0:80", 0);
+        far.netns = Netns(2);
+        let near = connection("10.0.0.1:80", TcpState::Established);
+        assert!(Listeners::of([far].iter()).of_connection(&near).is_empty());
+    }
+}

@@ -1,0 +1,209 @@
+//! Narrows a table to what was asked for.
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use super::{CloseWait, Holder, Listener};
+use crate::model::{SocketEntry, TcpState};
+
+/// What to keep. An empty list lets everything through; a socket has to pass all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Local or remote ports.
+    pub ports: Vec<RangeInclusive<u16>>,
+    /// Pids of holders.
+    pub pids: Vec<u32>,
+    /// Command names of holders, or the last part of their exe's path.
+    pub processes: Vec<String>,
+    /// Remote addresses.
+    pub remotes: Vec<RemotePattern>,
+}
+
+/// `ADDR`, `ADDR/LEN`, `ADDR:PORT`, `[ADDR6]:PORT`, `ADDR/LEN:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemotePattern {
+    address: IpAddr,
+    prefix: u8,
+    port: Option<u16>,
+}
+
+/// What was typed is no remote address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not ADDR[/LEN][:PORT]: {reason}")]
+pub struct RemotePatternError {
+    text: String,
+    reason: &'static str,
+}
+
+impl Filter {
+    /// Lets everything through.
+    pub fn is_empty(&self) -> bool {
+        *self == Filter::default()
+    }
+
+    pub(super) fn takes_listener(&self, listener: &Listener<'_>) -> bool {
+        let remote = || {
+            let mut children = listener.children.iter();
+            children.any(|child| self.takes_remote(child.entry.remote))
+        };
+        self.takes_port(listener.entry.local.port())
+            && self.takes_holders(&listener.holders)
+            && (self.remotes.is_empty() || remote())
+    }
+
+    pub(super) fn takes_close_wait(&self, socket: &CloseWait<'_>) -> bool {
+        // A queued connection has no holder; its listener's stand for it.
+        let holders_fit = if socket.accepted {
+            self.takes_holders(&socket.holders)
+        } else {
+            self.pids.is_empty() && self.processes.is_empty()
+        };
+        self.takes_addresses(socket.entry) && holders_fit
+    }
+
+    pub(super) fn takes_row(&self, row: &SocketEntry, holders: &[Holder<'_>]) -> bool {
+        self.takes_addresses(row) && self.takes_holders(holders)
+    }
+
+    fn takes_addresses(&self, row: &SocketEntry) -> bool {
+        let remote_port = row.state != TcpState::Listen && self.takes_port(row.remote.port());
+        (self.takes_port(row.local.port()) || remote_port) && self.takes_remote(row.remote)
+    }
+
+    fn takes_port(&self, port: u16) -> bool {
+        self.ports.is_empty() || self.ports.iter().any(|range| range.contains(&port))
+    }
+
+    fn takes_remote(&self, remote: SocketAddr) -> bool {
+        self.remotes.is_empty() || self.remotes.iter().any(|pattern| pattern.matches(remote))
+    }
+
+    fn takes_holders(&self, holders: &[Holder<'_>]) -> bool {
+        let named = |holder: &Holder<'_>| {
+            holder.process.is_some_and(|process| {
+                let exe = process
+                    .exe
+                    .known()
+                    .and_then(|exe| exe.rsplit(|byte| *byte == b'/').next());
+                self.processes
+                    .iter()
+                    .any(|name| process.comm == name.as_bytes() || exe == Some(name.as_bytes()))
+            })
+        };
+        (self.pids.is_empty()
+            || holders
+                .iter()
+                .any(|holder| self.pids.contains(&holder.id.pid)))
+            && (self.processes.is_empty() || holders.iter().any(named))
+    }
+}
+
+impl RemotePattern {
+    fn matches(&self, remote: SocketAddr) -> bool {
+        let bits = |ip: IpAddr| match ip {
+            IpAddr::V4(ip) => (u128::from(ip.to_bits()) << 96, true),
+            IpAddr::V6(ip) => (ip.to_bits(), false),
+        };
+        let ((wanted, wanted_v4), (seen, seen_v4)) =
+            (bits(self.address), bits(remote.ip().to_canonical()));
+        let mask = u128::MAX
+            .checked_shl(128 - u32::from(self.prefix))
+            .unwrap_or(0);
+        wanted_v4 == seen_v4
+            && wanted & mask == seen & mask
+            && self.port.is_none_or(|port| port == remote.port())
+    }
+}
+
+impl FromStr for RemotePattern {
+    type Err = RemotePatternError;
+
+    fn from_str(text: &str) -> Result<RemotePattern, RemotePatternError> {
+        let fail = |reason| RemotePatternError {
+            text: text.to_owned(),
+            reason,
+        };
+        // A port follows the last colon, unless that belongs to a bare IPv6 address.
+        let (host, port) = match text.rsplit_once(':') {
+            _ if text.parse::<IpAddr>().is_ok() => (text, None),
+            Some((host, port)) if host.contains('[') == host.contains(']') && !is_bare_v6(host) => {
+                (
+                    host,
+                    Some(
+                        port.parse()
+                            .map_err(|_error| fail("the port is no number below 65536"))?,
+                    ),
+                )
+            }
+            _ => (text, None),
+        };
+        let (address, prefix) = match host.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (host, None),
+        };
+        let address: IpAddr = address
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse()
+            .map_err(|_error| fail("the address is no IP address"))?;
+        let address = address.to_canonical();
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix.map(|prefix| prefix.trim_end_matches(']').parse::<u8>()) {
+            None => longest,
+            Some(Ok(prefix)) if prefix <= longest => prefix,
+            Some(_) => return Err(fail("the prefix length is too long, or no number")),
+        };
+        Ok(RemotePattern {
+            address,
+            prefix,
+            port,
+        })
+    }
+}
+
+/// `fe80::1` or `fe80::/10` without brackets: its colons separate no port.
+fn is_bare_v6(host: &str) -> bool {
+    !host.starts_with('[') && host.contains(':')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remotes_match_by_prefix_and_port() {
+        let check = |pattern: &str, remote: &str, expect: bool| {
+            let pattern: RemotePattern = pattern.parse().unwrap();
+            assert_eq!(
+                pattern.matches(remote.parse().unwrap()),
+                expect,
+                "{pattern:?} {remote}"
+            );
+        };
+        check("10.0.0.1", "10.0.0.1:5432", true);
+        check("10.0.0.1", "10.0.0.2:5432", false);
+        check("10.0.0.0/8", "10.9.9.9:1", true);
+        check("10.0.0.0/8:5432", "10.9.9.9:1", false);
+        check("10.0.0.0/8:5432", "10.9.9.9:5432", true);
+        check("0.0.0.0/0", "1.2.3.4:5", true);
+        check("0.0.0.0/0", "[fd00::1]:5", false);
+        check("10.0.0.1:80", "[::ffff:10.0.0.1]:80", true);
+        check("fd00::1", "[fd00::1]:80", true);
+        check("fd00::/16", "[fd00::9]:80", true);
+        check("[fd00::1]:80", "[fd00::1]:81", false);
+        check("[fd00::]/16:80", "[fd00::7]:80", true);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |text: &str, expect: &str| {
+            let error = text.parse::<RemotePattern>().unwrap_err().to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check("10.0.0.1:http", "port");
+        check("10.0.0.0/33", "prefix");
+        check("example", "IP address");
+        check("", "IP address");
+    }
+}

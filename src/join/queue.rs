@@ -1,0 +1,360 @@
+//! Accounts for accept queues: which connections wait in which, how long, and whether they move.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Holder, Listeners};
+use crate::model::{Cookie, Fact, Queues, Snapshot, SocketEntry, TcpState, Unknown};
+
+/// A listener and its queue.
+#[derive(Debug)]
+pub struct Listener<'a> {
+    /// Its row, from the newest read.
+    pub entry: &'a SocketEntry,
+    /// Connections that wait for `accept()`.
+    pub accept_queue: u32,
+    /// The limit of the queue, where the source tells.
+    pub backlog: Option<u32>,
+    /// What the queue consists of. Moving if the reads do not agree; unsupported if other
+    /// listeners of the same address have a queue too (facts Q9).
+    pub queued: Fact<Queued>,
+    /// The connections that wait here; with `shared_queue`, here or in the group's other queues.
+    pub children: Vec<Child<'a>>,
+    /// The total length of the *other* queues among which `children` are spread.
+    pub shared_with: u32,
+    /// Connections in SYN_RECV on its address.
+    pub syn_recv: u32,
+    /// What changed between two looks; `None` if there was one look.
+    pub movement: Option<Movement>,
+    /// Every process that has a descriptor for it.
+    pub holders: Vec<Holder<'a>>,
+}
+
+/// A connection that waits in an accept queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Child<'a> {
+    /// Its row.
+    pub entry: &'a SocketEntry,
+    /// How long it has waited: from `tcp_info`, or at least as long as it was watched.
+    pub waited: Option<Duration>,
+}
+
+/// What a queue consists of; the three add up to its length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// Connections whose client still waits.
+    pub established: u32,
+    /// Connections whose client has closed its side.
+    pub close_wait: u32,
+    /// Slots whose connection was reset: in no table (facts Q6).
+    pub gone: u32,
+}
+
+/// What two looks at a queue tell; for a group whose queues cannot be told apart, of all together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Movement {
+    /// Time between them.
+    pub over: Duration,
+    /// Connections that were in the first and not in the second: accepted, or reset.
+    pub left: u32,
+    /// Connections that were in the second only.
+    pub came: u32,
+    /// Connections that were in both.
+    pub stayed: u32,
+    /// Queue length at the first look.
+    pub before: u32,
+    /// Queue length at the second look.
+    pub after: u32,
+}
+
+impl Movement {
+    /// Nothing has left the queue.
+    pub fn is_stuck(&self) -> bool {
+        self.left == 0 && self.after >= self.before
+    }
+}
+
+impl Listener<'_> {
+    /// More connections wait than the backlog allows; new ones are dropped (facts Q2).
+    pub fn is_full(&self) -> bool {
+        self.backlog
+            .is_some_and(|backlog| self.accept_queue > backlog)
+    }
+
+    /// The longest wait that certainly belongs to this queue.
+    ///
+    /// Where the group's queues cannot be told apart, the others may have taken the oldest
+    /// connections: only what is left after that is certain.
+    pub fn oldest_wait(&self) -> Option<Duration> {
+        let mut waits: Vec<Duration> = self
+            .children
+            .iter()
+            .filter_map(|child| child.waited)
+            .collect();
+        waits.sort_unstable_by(|a, b| b.cmp(a));
+        waits.get(self.shared_with as usize).copied()
+    }
+
+    /// The queue has slots, and no connection in them is left in any table.
+    pub fn only_gone(&self) -> bool {
+        self.queued.known().is_some_and(|queued| {
+            queued.gone > 0 && queued.established == 0 && queued.close_wait == 0
+        })
+    }
+}
+
+type Identity = (Option<Cookie>, SocketAddr, SocketAddr);
+
+fn identity(row: &SocketEntry) -> Identity {
+    (row.cookie, row.local, row.remote)
+}
+
+/// The queues of a set of listeners that cannot be told apart; most sets have one member.
+struct Pool<'a> {
+    queue: u32,
+    children: Vec<&'a SocketEntry>,
+}
+
+/// Which listeners of `listeners` share a pool, and what is in it, in one read.
+fn pools<'a>(
+    listeners: &Listeners<'a>,
+    rows: impl Iterator<Item = &'a SocketEntry>,
+) -> (BTreeMap<Vec<usize>, Pool<'a>>, Vec<&'a SocketEntry>) {
+    let queue_of = |index: &usize| match listeners.entries()[*index].queues {
+        Queues::Listen { accept_queue, .. } => accept_queue,
+        Queues::Stream { .. } => 0,
+    };
+    let mut pools: BTreeMap<Vec<usize>, Pool<'a>> = BTreeMap::new();
+    let mut strays = Vec::new();
+    for row in rows.filter(|row| row.is_unaccepted()) {
+        let mut members = listeners.of_connection(row);
+        if members.is_empty() {
+            strays.push(row);
+            continue;
+        }
+        // Of a group, only members with a queue can have it.
+        if members.len() > 1 && members.iter().any(|index| queue_of(index) > 0) {
+            members.retain(|index| queue_of(index) > 0);
+        }
+        let queue = members.iter().map(queue_of).sum();
+        let pool = pools.entry(members).or_insert(Pool {
+            queue,
+            children: Vec::new(),
+        });
+        pool.children.push(row);
+    }
+    // Queues in which nothing is visible.
+    let covered: HashSet<usize> = pools.keys().flatten().copied().collect();
+    for index in (0..listeners.entries().len()).filter(|index| !covered.contains(index)) {
+        if queue_of(&index) > 0 {
+            pools.insert(
+                vec![index],
+                Pool {
+                    queue: queue_of(&index),
+                    children: Vec::new(),
+                },
+            );
+        }
+    }
+    (pools, strays)
+}
+
+/// Every listener with its queue, and the unaccepted connections that no listener matches.
+pub(super) fn account<'a>(
+    listeners: &Listeners<'a>,
+    rows: &[&'a SocketEntry],
+    snapshot: &'a Snapshot,
+) -> (Vec<Listener<'a>>, Vec<&'a SocketEntry>) {
+    let mut accounts: Vec<Listener<'a>> = listeners
+        .entries()
+        .iter()
+        .map(|entry| empty_account(entry))
+        .collect();
+    for row in rows
+        .iter()
+        .filter(|row| row.state == TcpState::SynRecv && !row.is_unaccepted())
+    {
+        if let [index] = listeners.of_connection(row)[..] {
+            accounts[index].syn_recv += 1;
+        }
+    }
+    let (pools, strays) = pools(listeners, rows.iter().copied());
+    let earlier_reads = earlier_reads(snapshot);
+    for (members, pool) in pools {
+        let identities: Vec<Identity> = members
+            .iter()
+            .map(|index| identity(listeners.entries()[*index]))
+            .collect();
+        let earlier: Vec<(Duration, Pool<'a>)> = earlier_reads
+            .iter()
+            .map(|read| (read.after, read.pool(&identities)))
+            .collect();
+        let queued = pool_account(&pool, earlier.last().map(|(_, pool)| pool));
+        let movement = movement(&pool, &earlier, snapshot);
+        let watched = movement.map_or(Duration::ZERO, |movement| movement.over);
+        let before: HashSet<Identity> = earlier
+            .first()
+            .map(|(_, pool)| pool.children.iter().map(|row| identity(row)).collect())
+            .unwrap_or_default();
+        let children: Vec<Child<'a>> = pool
+            .children
+            .iter()
+            .map(|row| {
+                let watched = Some(watched).filter(|_| before.contains(&identity(row)));
+                Child {
+                    entry: row,
+                    waited: row.wait().max(watched.filter(|w| !w.is_zero())),
+                }
+            })
+            .collect();
+        for index in &members {
+            let account = &mut accounts[*index];
+            account.children = children.clone();
+            account.shared_with = pool.queue.saturating_sub(account.accept_queue);
+            account.movement = movement;
+            account.queued = if members.len() == 1 {
+                queued.clone()
+            } else {
+                Fact::Unknown(Unknown::Unsupported)
+            };
+        }
+    }
+    (accounts, strays)
+}
+
+fn empty_account(entry: &SocketEntry) -> Listener<'_> {
+    let (accept_queue, backlog) = match entry.queues {
+        Queues::Listen {
+            accept_queue,
+            backlog,
+        } => (accept_queue, backlog),
+        Queues::Stream { .. } => (0, None),
+    };
+    Listener {
+        entry,
+        accept_queue,
+        backlog,
+        queued: Fact::Known(Queued {
+            established: 0,
+            close_wait: 0,
+            gone: 0,
+        }),
+        children: Vec::new(),
+        shared_with: 0,
+        syn_recv: 0,
+        movement: None,
+        holders: Vec::new(),
+    }
+}
+
+/// A read before the last one, by listener.
+struct EarlierRead<'a> {
+    after: Duration,
+    pools: Vec<Pool<'a>>,
+    pool_of: HashMap<Identity, usize>,
+}
+
+fn earlier_reads(snapshot: &Snapshot) -> Vec<EarlierRead<'_>> {
+    let Some((_, before)) = snapshot.queue_reads.split_last() else {
+        return Vec::new();
+    };
+    before
+        .iter()
+        .map(|read| {
+            let listeners = Listeners::of(read.sockets.iter());
+            let mut earlier = EarlierRead {
+                after: read.after,
+                pools: Vec::new(),
+                pool_of: HashMap::new(),
+            };
+            for (members, pool) in pools(&listeners, read.sockets.iter()).0 {
+                for member in members {
+                    let listener = identity(listeners.entries()[member]);
+                    earlier.pool_of.insert(listener, earlier.pools.len());
+                }
+                earlier.pools.push(pool);
+            }
+            earlier
+        })
+        .collect()
+}
+
+impl<'a> EarlierRead<'a> {
+    /// What the pool of these listeners was then; empty if none of them had a queue.
+    fn pool(&self, members: &[Identity]) -> Pool<'a> {
+        let indices: BTreeSet<usize> = members
+            .iter()
+            .filter_map(|member| self.pool_of.get(member))
+            .copied()
+            .collect();
+        let mut merged = Pool {
+            queue: 0,
+            children: Vec::new(),
+        };
+        for index in indices {
+            merged.queue += self.pools[index].queue;
+            merged.children.extend(&self.pools[index].children);
+        }
+        merged
+    }
+}
+
+/// What a queue consists of. What is missing is gone only if the read before saw exactly the same;
+/// otherwise it may have been on its way in or out.
+fn pool_account(pool: &Pool<'_>, before: Option<&Pool<'_>>) -> Fact<Queued> {
+    let count = |state| {
+        pool.children
+            .iter()
+            .filter(|row| row.state == state)
+            .count()
+    };
+    let visible = pool.children.len();
+    let Some(gone) = (pool.queue as usize).checked_sub(visible) else {
+        return Fact::Unknown(Unknown::Moving);
+    };
+    let same = |before: &Pool<'_>| {
+        let ids = |pool: &Pool<'_>| -> HashSet<Identity> {
+            pool.children.iter().map(|row| identity(row)).collect()
+        };
+        before.queue == pool.queue && ids(before) == ids(pool)
+    };
+    if gone > 0 && !before.is_some_and(same) {
+        return Fact::Unknown(Unknown::Moving);
+    }
+    let close_wait = count(TcpState::CloseWait);
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Fact::Known(Queued {
+        established: number(visible - close_wait),
+        close_wait: number(close_wait),
+        gone: number(gone),
+    })
+}
+
+/// Compares the first read with the last one, if there is time between them.
+fn movement(
+    pool: &Pool<'_>,
+    earlier: &[(Duration, Pool<'_>)],
+    snapshot: &Snapshot,
+) -> Option<Movement> {
+    /// Reads this close together were made to get one account, not to see movement.
+    const SHORTEST: Duration = Duration::from_millis(20);
+    let (first_at, first) = earlier.first()?;
+    let over = snapshot.queue_reads.last()?.after.checked_sub(*first_at)?;
+    if over < SHORTEST {
+        return None;
+    }
+    let ids = |pool: &Pool<'_>| -> HashSet<Identity> {
+        pool.children.iter().map(|row| identity(row)).collect()
+    };
+    let (before, now) = (ids(first), ids(pool));
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    Some(Movement {
+        over,
+        left: number(before.difference(&now).count()),
+        came: number(now.difference(&before).count()),
+        stayed: number(now.intersection(&before).count()),
+        before: first.queue,
+        after: pool.queue,
+    })
+}
