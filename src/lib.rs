@@ -12,9 +12,14 @@
 //! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`record`] keeps
 //! a snapshot in a file; [`scenario`] puts the kernel into known states for demos and tests.
 
+pub mod cli;
 pub mod collect;
+pub mod commands;
 pub mod diagnose;
 pub mod join;
 pub mod kernel;
 pub mod model;
+pub mod options;
 pub mod record;
+pub mod render;
+pub mod report;

@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn an_age_that_is_not_known_is_not_invented() {
-        let finding = check(Case::queue(3).as_proc_tells(3), Some(Severity::Info)).unwrap();
+        let finding = check(Case::queue(3).without_info(3), Some(Severity::Info)).unwrap();
         assert!(
             finding.summary.contains("cannot be told"),
             "{}",

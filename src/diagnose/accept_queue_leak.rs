@@ -150,10 +150,10 @@ mod tests {
 
     #[test]
     fn without_ages_only_watching_tells() {
-        check(Case::queue(3).as_proc_tells(3), None);
-        check(Case::queue(3).as_proc_tells(3).looked_twice(0, 0), None);
+        check(Case::queue(3).without_info(3), None);
+        check(Case::queue(3).without_info(3).looked_twice(0, 0), None);
         let watched = Case::queue(3)
-            .as_proc_tells(3)
+            .without_info(3)
             .looked_twice(0, 0)
             .over(seconds(1));
         check(watched, Some((3, Confidence::Certain)));

@@ -137,6 +137,6 @@ mod tests {
 
     #[test]
     fn without_a_limit_nothing_is_called_full() {
-        check(Case::queue(3).as_proc_tells(3), None);
+        check(Case::queue(3).without_info(3), None);
     }
 }

@@ -64,7 +64,7 @@ impl Case {
     }
 
     /// As `/proc/net/tcp` tells it: visible connections without ages, a queue without a limit.
-    pub(crate) fn as_proc_tells(self, visible: usize) -> Case {
+    pub(crate) fn without_info(self, visible: usize) -> Case {
         Case {
             waits: vec![None; visible],
             backlog: None,

@@ -1,0 +1,244 @@
+//! What can be typed, literally. What it means here is `options`' business.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::join::RemotePattern;
+use crate::model::TcpState;
+
+/// Finds leaked TCP sockets and stuck accept queues, who holds them, and why.
+#[derive(Debug, Parser)]
+#[command(name = "tcpleak", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit status: 0 nothing found, 1 something found, 2 could not run, \
+    3 nothing found and not everything could be seen (--strict)."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take one look and say what leaks, who holds it, since when and why.
+    Scan(Scan),
+    /// Print the socket table with holders, one socket a line, in ss's columns.
+    List(List),
+    /// Reproduce a case on loopback with a real server, and scan it.
+    Demo(Demo),
+}
+
+/// Options of `scan`.
+#[derive(Debug, Args)]
+pub struct Scan {
+    /// How long a connection may wait for accept() (500ms, 10s, 5m).
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub accept_age: std::time::Duration,
+    /// How long a socket may stay in CLOSE_WAIT.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub close_wait_age: std::time::Duration,
+    /// Time between two looks at suspect queues; 0 for one look.
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
+    pub settle: std::time::Duration,
+    /// Show every CLOSE_WAIT socket, not only groups.
+    #[arg(long)]
+    pub sockets: bool,
+    /// Show every listener, not only those with a queue.
+    #[arg(long)]
+    pub all: bool,
+    /// Exit with 1 from this severity on.
+    #[arg(long, value_name = "SEVERITY", default_value = "warning")]
+    pub fail_on: FailOn,
+    /// Exit with 3 if nothing was found and not everything could be seen.
+    #[arg(long)]
+    pub strict: bool,
+    /// Write what was read to FILE (- for standard output, instead of the report).
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Look at a file written by --save, not at this machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source"])]
+    pub from: Option<PathBuf>,
+    /// What to keep.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: Output,
+    /// Where socket entries are read.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub source: Source,
+}
+
+/// Options of `list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only sockets in this state (repeatable; LISTEN, estab, close-wait, …).
+    #[arg(long, value_name = "STATE")]
+    pub state: Vec<TcpState>,
+    /// Only listeners.
+    #[arg(long, short, conflicts_with = "state")]
+    pub listening: bool,
+    /// What to keep.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: Output,
+    /// Where socket entries are read.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub source: Source,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Which case; without it, the edge-triggered early return.
+    pub id: Option<String>,
+    /// List the cases.
+    #[arg(long, conflicts_with = "id")]
+    pub list: bool,
+    /// Be the server of the case: what the demo starts.
+    #[arg(long, hide = true)]
+    pub serve: bool,
+    /// How to print the scan.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What to keep; a socket has to pass all that are given.
+#[derive(Debug, Args, Default)]
+pub struct Filter {
+    /// Local or remote port, or a range such as 8000-8099 (repeatable).
+    #[arg(long, value_name = "PORT", value_parser = parse_ports)]
+    pub port: Vec<std::ops::RangeInclusive<u16>>,
+    /// Holder's pid (repeatable).
+    #[arg(long)]
+    pub pid: Vec<u32>,
+    /// Holder's command name, or the file name of its executable (repeatable).
+    #[arg(long, value_name = "NAME")]
+    pub process: Vec<String>,
+    /// Remote address, with /LEN and :PORT if wanted (repeatable).
+    #[arg(long, value_name = "ADDR[/LEN][:PORT]")]
+    pub remote: Vec<RemotePattern>,
+}
+
+/// How to print.
+#[derive(Debug, Args)]
+pub struct Output {
+    /// Print JSON (docs/json.md).
+    #[arg(long)]
+    pub json: bool,
+    /// When to use colour.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+/// `--color`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// `--source`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Source {
+    /// sock_diag, or /proc/net/tcp where it cannot be had.
+    Auto,
+    /// sock_diag over netlink, or fail.
+    #[value(name = "sock_diag")]
+    SockDiag,
+    /// /proc/net/tcp and tcp6: no ages, no backlogs, no cookies.
+    Proc,
+}
+
+/// `--fail-on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum FailOn {
+    Info,
+    Warning,
+    Critical,
+}
+
+/// `500ms`, `10s`, `5m`, `2h`, `1d`; a bare `0` is zero.
+fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number
+        .parse()
+        .map_err(|_error| "expected a number and a unit, such as 500ms, 10s or 5m")?;
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        "" if number == 0 => 1,
+        "" => return Err("a unit is missing: ms, s, m, h or d".into()),
+        other => return Err(format!("'{other}' is not a unit: ms, s, m, h or d")),
+    };
+    let ms = number.checked_mul(factor).ok_or("too long")?;
+    Ok(std::time::Duration::from_millis(ms))
+}
+
+/// `8080` or `8000-8099`.
+fn parse_ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
+    let port = |text: &str| {
+        text.parse::<u16>()
+            .map_err(|_error| format!("'{text}' is not a port (0 to 65535)"))
+    };
+    let (first, last) = match text.split_once('-') {
+        Some((first, last)) => (port(first)?, port(last)?),
+        None => (port(text)?, port(text)?),
+    };
+    if first > last {
+        return Err(format!("{first} is above {last}"));
+    }
+    Ok(first..=last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let check = |text: &str, expect| {
+            assert_eq!(
+                parse_duration(text).ok().map(|d| d.as_millis()),
+                expect,
+                "{text}"
+            );
+        };
+        check("500ms", Some(500));
+        check("10s", Some(10_000));
+        check("5m", Some(300_000));
+        check("0", Some(0));
+        check("10", None);
+        check("1w", None);
+        check("s", None);
+        check("99999999999999999999s", None);
+        check("9999999999999999999d", None);
+    }
+
+    #[test]
+    fn ports_and_ranges() {
+        assert_eq!(parse_ports("80"), Ok(80..=80));
+        assert_eq!(parse_ports("8000-8099"), Ok(8000..=8099));
+        assert!(parse_ports("9-8").is_err() && parse_ports("70000").is_err());
+    }
+}

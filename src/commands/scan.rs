@@ -1,0 +1,61 @@
+//! `tcpleak scan`: one look, one report.
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::cli;
+use crate::collect::collect;
+use crate::model::Snapshot;
+use crate::record;
+use crate::render;
+use crate::report::{Outcome, Report};
+
+pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
+    let snapshot = match &options.from {
+        Some(path) => read(path)?,
+        None => collect(&options.request())?,
+    };
+    if let Some(path) = &options.save {
+        if path.as_os_str() == "-" {
+            let mut stdout = BufWriter::new(io::stdout().lock());
+            record::write(&snapshot, &mut stdout)?;
+            stdout.flush()?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        record::save(&snapshot, path)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    show(&snapshot, options)
+}
+
+/// Diagnoses a snapshot, prints the report, and maps it to an exit status.
+pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<ExitCode> {
+    let report = Report::new(snapshot, &options.thresholds(), &(&options.filter).into());
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    if options.output.json {
+        render::write_report_json(&mut stdout, &report, options.all)?;
+    } else {
+        render::write_report(&mut stdout, &report, options.layout())?;
+    }
+    stdout.flush()?;
+    drop(stdout);
+    render::write_coverage(&mut io::stderr().lock(), &snapshot.coverage)?;
+    Ok(match report.outcome(options.fail_on.into()) {
+        Outcome::Found => ExitCode::from(1),
+        Outcome::Incomplete if options.strict => ExitCode::from(3),
+        Outcome::Clear | Outcome::Incomplete => ExitCode::SUCCESS,
+    })
+}
+
+fn read(path: &Path) -> anyhow::Result<Snapshot> {
+    let name = || format!("cannot read {}", path.display());
+    if path.as_os_str() == "-" {
+        return record::read(io::stdin().lock()).context("cannot read standard input");
+    }
+    let file = File::open(path).with_context(name)?;
+    record::read(BufReader::new(file)).with_context(name)
+}

@@ -1,0 +1,552 @@
+//! The JSON contract: `tcpleak.report/1` and `tcpleak.list/1` (`docs/json.md`).
+//!
+//! The types here are the contract's own, apart from the model, so that the model can change and
+//! the keys stay. Times are in milliseconds, sizes in bytes, cookies hexadecimal strings.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
+use crate::kernel::cgroup;
+use crate::model::{
+    CauseVerdict, Cookie, Direction, Fact, Finding, OwnerSource, Queues, SocketEntry, SocketSource,
+    Subject,
+};
+use crate::report::Report;
+
+/// Writes a report as one JSON document and a line end; every listener if `all_listeners`.
+pub fn write_report(
+    to: &mut dyn Write,
+    report: &Report<'_>,
+    all_listeners: bool,
+) -> io::Result<()> {
+    let listeners: Vec<ListenerV1> = if all_listeners {
+        report
+            .table
+            .listeners
+            .iter()
+            .map(|listener| listener_v1(listener, report))
+            .collect()
+    } else {
+        report
+            .notable_listeners()
+            .map(|listener| listener_v1(listener, report))
+            .collect()
+    };
+    let snapshot = report.table.snapshot;
+    let document = ReportV1 {
+        schema: "tcpleak.report/1",
+        head: head(&report.table),
+        listeners,
+        close_wait: report
+            .table
+            .close_wait
+            .iter()
+            .map(|s| close_wait_v1(s, report))
+            .collect(),
+        strays: report
+            .table
+            .strays
+            .iter()
+            .map(|row| endpoint_v1(row))
+            .collect(),
+        findings: report.findings.iter().map(finding_v1).collect(),
+        summary: SummaryV1 {
+            critical: report.summary.critical,
+            warning: report.summary.warning,
+            info: report.summary.info,
+        },
+        counters: snapshot.listen_counters.known().map(|counters| CountersV1 {
+            listen_overflows: counters.overflows,
+            listen_drops: counters.drops,
+        }),
+    };
+    write_line(to, &document)
+}
+
+/// Writes the rows of a table as one JSON document and a line end.
+pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()> {
+    let document = ListV1 {
+        schema: "tcpleak.list/1",
+        head: head(table),
+        sockets: table.rows.iter().map(|row| socket_v1(row, table)).collect(),
+    };
+    write_line(to, &document)
+}
+
+fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *to, document)?;
+    writeln!(to)
+}
+
+#[derive(Serialize)]
+struct ReportV1 {
+    schema: &'static str,
+    #[serde(flatten)]
+    head: HeadV1,
+    listeners: Vec<ListenerV1>,
+    close_wait: Vec<CloseWaitV1>,
+    strays: Vec<EndpointV1>,
+    findings: Vec<FindingV1>,
+    summary: SummaryV1,
+    counters: Option<CountersV1>,
+}
+
+#[derive(Serialize)]
+struct ListV1 {
+    schema: &'static str,
+    #[serde(flatten)]
+    head: HeadV1,
+    sockets: Vec<SocketV1>,
+}
+
+/// What both documents begin with.
+#[derive(Serialize)]
+struct HeadV1 {
+    taken_at: String,
+    duration_ms: u64,
+    host: HostV1,
+    source: SourceV1,
+    coverage: CoverageV1,
+}
+
+#[derive(Serialize)]
+struct HostV1 {
+    hostname: String,
+    kernel: String,
+}
+
+#[derive(Serialize)]
+struct SourceV1 {
+    sockets: &'static str,
+    owners: &'static str,
+}
+
+#[derive(Serialize)]
+struct CoverageV1 {
+    complete: bool,
+    processes_total: u64,
+    processes_read: u64,
+    processes_vanished: u64,
+    netns_total: u64,
+    netns_read: u64,
+    gaps: Vec<GapV1>,
+}
+
+#[derive(Serialize)]
+struct GapV1 {
+    what: String,
+    why: String,
+    needs: Option<String>,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct EndpointV1 {
+    addr: String,
+    port: u16,
+}
+
+#[derive(Serialize)]
+struct ListenerV1 {
+    netns: u64,
+    cookie: Option<String>,
+    inode: Option<u64>,
+    local: EndpointV1,
+    accept_queue: u32,
+    backlog: Option<u32>,
+    full: bool,
+    drops: Option<u32>,
+    syn_recv: u32,
+    oldest_wait_ms: Option<u64>,
+    queued: QueuedV1,
+    movement: Option<MovementV1>,
+    verdict: Option<&'static str>,
+    holders: Vec<HolderV1>,
+}
+
+#[derive(Serialize)]
+struct QueuedV1 {
+    established: Option<u32>,
+    close_wait: Option<u32>,
+    gone: Option<u32>,
+    unknown: Option<String>,
+    shared_with: u32,
+}
+
+#[derive(Serialize)]
+struct MovementV1 {
+    over_ms: u64,
+    left: u32,
+    came: u32,
+    stayed: u32,
+}
+
+#[derive(Serialize)]
+struct CloseWaitV1 {
+    netns: u64,
+    cookie: Option<String>,
+    inode: Option<u64>,
+    local: EndpointV1,
+    remote: EndpointV1,
+    recv_q: u32,
+    send_q: u32,
+    unread_bytes: u32,
+    fin_unread: bool,
+    age_ms: Option<u64>,
+    accepted: bool,
+    direction: Option<&'static str>,
+    listener: Option<String>,
+    far_end: Option<FarEndV1>,
+    holders: Vec<HolderV1>,
+}
+
+#[derive(Serialize)]
+struct FarEndV1 {
+    state: Option<String>,
+    gone: bool,
+    holders: Vec<HolderV1>,
+}
+
+#[derive(Serialize)]
+struct SocketV1 {
+    netns: u64,
+    cookie: Option<String>,
+    inode: Option<u64>,
+    state: String,
+    local: EndpointV1,
+    remote: EndpointV1,
+    recv_q: u32,
+    send_q: Option<u32>,
+    accepted: bool,
+    uid: u32,
+    holders: Vec<HolderV1>,
+}
+
+#[derive(Serialize)]
+struct HolderV1 {
+    pid: u32,
+    start_time: u64,
+    comm: Option<String>,
+    exe: Option<String>,
+    user: Option<String>,
+    unit: Option<String>,
+    container: Option<String>,
+    fds: Vec<i32>,
+}
+
+#[derive(Serialize)]
+struct FindingV1 {
+    id: &'static str,
+    severity: String,
+    confidence: String,
+    summary: String,
+    subject: SubjectV1,
+    count: u64,
+    oldest_ms: Option<u64>,
+    cause: Option<CauseV1>,
+    other_causes: Vec<CauseV1>,
+    evidence: Vec<EvidenceV1>,
+    remedy: String,
+    confirm: Vec<String>,
+}
+
+#[derive(Serialize, Default)]
+struct SubjectV1 {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listener: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    inode: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<EndpointV1>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start_time: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<String>,
+}
+
+#[derive(Serialize)]
+struct CauseV1 {
+    id: &'static str,
+    confidence: String,
+    summary: String,
+}
+
+#[derive(Serialize)]
+struct EvidenceV1 {
+    fact: String,
+    source: String,
+}
+
+#[derive(Serialize)]
+struct SummaryV1 {
+    critical: u64,
+    warning: u64,
+    info: u64,
+}
+
+#[derive(Serialize)]
+struct CountersV1 {
+    listen_overflows: u64,
+    listen_drops: u64,
+}
+
+fn head(table: &SocketTable<'_>) -> HeadV1 {
+    let snapshot = table.snapshot;
+    let coverage = &snapshot.coverage;
+    HeadV1 {
+        taken_at: timestamp(snapshot.taken_at),
+        duration_ms: ms(snapshot.duration),
+        host: HostV1 {
+            hostname: snapshot.host.hostname.clone(),
+            kernel: snapshot.host.kernel.clone(),
+        },
+        source: SourceV1 {
+            sockets: match snapshot.socket_source {
+                SocketSource::SockDiag => "sock_diag",
+                SocketSource::ProcNetTcp => "proc_net_tcp",
+            },
+            owners: match snapshot.owner_source {
+                OwnerSource::Procfs => "procfs",
+                OwnerSource::None => "none",
+            },
+        },
+        coverage: CoverageV1 {
+            complete: coverage.is_complete(),
+            processes_total: coverage.processes_total,
+            processes_read: coverage.processes_read,
+            processes_vanished: coverage.processes_vanished,
+            netns_total: coverage.netns_total,
+            netns_read: coverage.netns_read,
+            gaps: coverage
+                .gaps
+                .iter()
+                .map(|gap| GapV1 {
+                    what: gap.what.clone(),
+                    why: gap.why.clone(),
+                    needs: gap.needs.clone(),
+                    count: gap.count,
+                })
+                .collect(),
+        },
+    }
+}
+
+fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
+    let entry = listener.entry;
+    let queued = listener.queued.known();
+    ListenerV1 {
+        netns: entry.netns.0,
+        cookie: cookie(entry.cookie),
+        inode: entry.inode.map(|inode| inode.0),
+        local: endpoint(entry.local),
+        accept_queue: listener.accept_queue,
+        backlog: listener.backlog,
+        full: listener.is_full(),
+        drops: entry.drops,
+        syn_recv: listener.syn_recv,
+        oldest_wait_ms: listener.oldest_wait().map(ms),
+        queued: QueuedV1 {
+            established: queued.map(|queued| queued.established),
+            close_wait: queued.map(|queued| queued.close_wait),
+            gone: queued.map(|queued| queued.gone),
+            unknown: listener.queued.unknown().map(|reason| reason.to_string()),
+            shared_with: listener.shared_with,
+        },
+        movement: listener.movement.map(|movement| MovementV1 {
+            over_ms: ms(movement.over),
+            left: movement.left,
+            came: movement.came,
+            stayed: movement.stayed,
+        }),
+        verdict: report.verdict(listener).map(|id| id.as_str()),
+        holders: listener.holders.iter().map(holder_v1).collect(),
+    }
+}
+
+fn close_wait_v1(socket: &CloseWait<'_>, report: &Report<'_>) -> CloseWaitV1 {
+    let entry = socket.entry;
+    let (recv_q, send_q) = entry.stream_queues().unwrap_or((0, 0));
+    let far_end = match &socket.far_end {
+        Fact::Known(FarEnd::Gone) => Some(FarEndV1 {
+            state: None,
+            gone: true,
+            holders: Vec::new(),
+        }),
+        Fact::Known(FarEnd::Here(entry)) => Some(FarEndV1 {
+            state: Some(entry.state.to_string()),
+            gone: false,
+            holders: report
+                .table
+                .holders_of(entry)
+                .iter()
+                .map(holder_v1)
+                .collect(),
+        }),
+        Fact::Unknown(_) => None,
+    };
+    CloseWaitV1 {
+        netns: entry.netns.0,
+        cookie: cookie(entry.cookie),
+        inode: entry.inode.map(|inode| inode.0),
+        local: endpoint(entry.local),
+        remote: endpoint(entry.remote),
+        recv_q,
+        send_q,
+        unread_bytes: socket.unread_bytes,
+        fin_unread: socket.fin_unread,
+        age_ms: socket.age.map(ms),
+        accepted: socket.accepted,
+        direction: socket.direction.map(direction),
+        listener: socket.listener.and_then(|listener| cookie(listener.cookie)),
+        far_end,
+        holders: socket.holders.iter().map(holder_v1).collect(),
+    }
+}
+
+fn socket_v1(row: &SocketEntry, table: &SocketTable<'_>) -> SocketV1 {
+    let (recv_q, send_q) = match row.queues {
+        Queues::Stream { recv_q, send_q } => (recv_q, Some(send_q)),
+        Queues::Listen {
+            accept_queue,
+            backlog,
+        } => (accept_queue, backlog),
+    };
+    SocketV1 {
+        netns: row.netns.0,
+        cookie: cookie(row.cookie),
+        inode: row.inode.map(|inode| inode.0),
+        state: row.state.to_string(),
+        local: endpoint(row.local),
+        remote: endpoint(row.remote),
+        recv_q,
+        send_q,
+        accepted: !row.is_unaccepted(),
+        uid: row.uid,
+        holders: table.holders_of(row).iter().map(holder_v1).collect(),
+    }
+}
+
+fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
+    let process = holder.process;
+    let lossy = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let cgroup = process.and_then(|process| process.cgroup.known());
+    HolderV1 {
+        pid: holder.id.pid,
+        start_time: holder.id.start_time,
+        comm: process.map(|process| lossy(&process.comm)),
+        exe: process.and_then(|process| process.exe.known()).map(lossy),
+        user: process.and_then(|process| {
+            let number = || process.uid.known().map(u32::to_string);
+            process.user.clone().or_else(number)
+        }),
+        unit: cgroup.and_then(|cgroup| cgroup::systemd_unit(cgroup)),
+        container: cgroup.and_then(|cgroup| cgroup::container_id(cgroup)),
+        fds: holder.fds.clone(),
+    }
+}
+
+fn finding_v1(finding: &Finding) -> FindingV1 {
+    FindingV1 {
+        id: finding.id.as_str(),
+        severity: finding.severity.to_string(),
+        confidence: finding.confidence.to_string(),
+        summary: finding.summary.clone(),
+        subject: subject_v1(&finding.subject),
+        count: finding.count,
+        oldest_ms: finding.oldest.map(ms),
+        cause: finding.cause.as_ref().map(cause_v1),
+        other_causes: finding.other_causes.iter().map(cause_v1).collect(),
+        evidence: finding
+            .evidence
+            .iter()
+            .map(|evidence| EvidenceV1 {
+                fact: evidence.fact.clone(),
+                source: evidence.source.clone(),
+            })
+            .collect(),
+        remedy: finding.remedy.clone(),
+        confirm: finding.confirm.clone(),
+    }
+}
+
+fn subject_v1(subject: &Subject) -> SubjectV1 {
+    match subject {
+        Subject::Listener {
+            netns,
+            cookie: id,
+            inode,
+            local,
+        } => SubjectV1 {
+            netns: Some(netns.0),
+            listener: cookie(*id),
+            inode: inode.map(|inode| inode.0),
+            local: Some(endpoint(*local)),
+            ..SubjectV1::default()
+        },
+        Subject::Connections {
+            netns,
+            holder,
+            direction: opened,
+            endpoint,
+        } => SubjectV1 {
+            netns: Some(netns.0),
+            pid: holder.map(|id| id.pid),
+            start_time: holder.map(|id| id.start_time),
+            direction: opened.map(direction),
+            endpoint: Some(endpoint.clone()),
+            ..SubjectV1::default()
+        },
+        Subject::Process(id) => SubjectV1 {
+            pid: Some(id.pid),
+            start_time: Some(id.start_time),
+            ..SubjectV1::default()
+        },
+    }
+}
+
+fn cause_v1(cause: &CauseVerdict) -> CauseV1 {
+    CauseV1 {
+        id: cause.id.as_str(),
+        confidence: cause.confidence.to_string(),
+        summary: cause.summary.clone(),
+    }
+}
+
+fn direction(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Inbound => "inbound",
+        Direction::Outbound => "outbound",
+    }
+}
+
+fn cookie(cookie: Option<Cookie>) -> Option<String> {
+    cookie.map(|cookie| cookie.to_string())
+}
+
+fn endpoint_v1(row: &SocketEntry) -> EndpointV1 {
+    endpoint(row.local)
+}
+
+fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {
+    EndpointV1 {
+        addr: address.ip().to_string(),
+        port: address.port(),
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn timestamp(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time).map_or_else(|_error| String::new(), |time| time.to_string())
+}

@@ -1,0 +1,30 @@
+//! Report to a writer: text for people, JSON for programs.
+//!
+//! Renderers decide nothing: what is wrong and how bad is settled before. They write to any
+//! `Write`, know the width and whether colour is wanted, and cut no address and no number.
+
+mod coverage;
+mod json;
+mod list;
+mod style;
+mod tables;
+mod text;
+mod wrap;
+
+pub use coverage::write_coverage;
+pub use json::{write_list as write_list_json, write_report as write_report_json};
+pub use list::write_list;
+pub use text::write_report;
+
+/// How text is to be laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Columns of the terminal; `None` for no limit.
+    pub width: Option<usize>,
+    /// Whether escape sequences for colour are wanted.
+    pub color: bool,
+    /// Show every CLOSE_WAIT socket, not only groups.
+    pub sockets: bool,
+    /// Show every listener.
+    pub all_listeners: bool,
+}
