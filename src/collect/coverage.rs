@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::descriptors::process_ids;
 use crate::kernel::fd_link;
-use crate::model::{Coverage, Gap, GapKind};
+use crate::model::{Coverage, Gap, GapKind, count_of};
 
 /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the first pid namespace of the machine.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
@@ -66,8 +66,4 @@ fn other_namespaces(proc_root: &Path) -> u64 {
         .filter(|inode| Some(*inode) != own)
         .collect();
     others.len() as u64
-}
-
-fn plural(count: u64) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 
 use crate::kernel::{decimal, fd_link, stat};
-use crate::model::{Coverage, Gap, GapKind, HeldDescriptor, Inode, ProcessId};
+use crate::model::{Coverage, Gap, GapKind, HeldDescriptor, Inode, ProcessId, count_of};
 
 /// Finds the descriptors that refer to `wanted` sockets; reads nothing if none are wanted.
 ///
@@ -113,9 +113,13 @@ impl Outcome {
         if self.denied > 0 {
             coverage.gaps.push(Gap {
                 kind: GapKind::Owners,
-                what: format!("descriptors of {} processes", self.denied),
+                what: format!("descriptors of {}", count_of(self.denied, "process")),
                 why: "permission denied".into(),
-                needs: Some("root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".into()),
+                needs: Some(if rustix::process::geteuid().is_root() {
+                    "the capabilities that those processes have and this one lacks".into()
+                } else {
+                    "root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".into()
+                }),
                 count: self.denied,
             });
         }
@@ -123,7 +127,7 @@ impl Outcome {
         if lost > 0 {
             coverage.gaps.push(Gap {
                 kind: GapKind::Owners,
-                what: format!("descriptors of {lost} processes"),
+                what: format!("descriptors of {}", count_of(lost, "process")),
                 why: self
                     .failed
                     .map_or("not read".into(), |(_, errno)| errno.to_string()),

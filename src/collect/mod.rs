@@ -118,7 +118,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     )?;
     let mut queue_reads =
         queues::read_until_they_agree(&mut sockets, &first, started, &mut coverage)?;
-    let suspect = queues::is_suspect(&queue_reads, request.accept_age);
+    let watch = queues::time_to_watch(&queue_reads, request.accept_age, request.settle);
 
     // What follows takes a while; the second look at suspect queues comes after it, so that
     // waiting for it costs little.
@@ -129,12 +129,11 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     );
     let wanted = wanted_inodes(request, newest_rows(&first, &queue_reads), &peers);
     let walk = descriptors::walk(&request.proc_root, &wanted, &mut coverage);
-    if suspect && !request.settle.is_zero() {
-        let (read_at, after) = (
-            queue_reads.last().map_or(Duration::ZERO, |read| read.after),
-            started.elapsed(),
-        );
-        std::thread::sleep((read_at + request.settle).saturating_sub(after));
+    if !watch.is_zero() {
+        let first_read = queue_reads
+            .first()
+            .map_or(Duration::ZERO, |read| read.after);
+        std::thread::sleep((first_read + watch).saturating_sub(started.elapsed()));
         queue_reads.extend(queues::read_once(
             &mut sockets,
             &first,

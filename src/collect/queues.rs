@@ -77,17 +77,36 @@ pub(super) fn read_once(
     Ok(Some(QueueRead { after, sockets }))
 }
 
-/// Some queue may be stuck: a connection has waited for `accept_age`, or it is not known how
-/// long, or some of the queue's connections are not visible.
-pub(super) fn is_suspect(reads: &[QueueRead], accept_age: Duration) -> bool {
+/// How long suspect queues are to be watched; zero if none is suspect.
+///
+/// A queue is suspect if a connection has waited for `accept_age`, if it is not known how long, or
+/// if some of its connections are not visible. Where the kernel does not tell ages (`/proc/net/tcp`,
+/// slots of reset connections), only watching for `accept_age` itself shows that something waited
+/// so long; that is done up to a limit.
+pub(super) fn time_to_watch(
+    reads: &[QueueRead],
+    accept_age: Duration,
+    settle: Duration,
+) -> Duration {
+    const WATCHED_AT_MOST: Duration = Duration::from_secs(2);
     let Some(last) = reads.last() else {
-        return false;
+        return Duration::ZERO;
     };
-    let waited_long = |row: &SocketEntry| row.wait().is_none_or(|wait| wait >= accept_age);
-    last.sockets
-        .iter()
-        .any(|row| row.is_unaccepted() && waited_long(row))
+    let mut waiting = last.sockets.iter().filter(|row| row.is_unaccepted());
+    let ages_unknown = waiting.clone().any(|row| row.wait().is_none())
+        || ports(&last.sockets).values().any(PortQueue::hides_all);
+    if settle.is_zero() {
+        Duration::ZERO
+    } else if ages_unknown && accept_age <= WATCHED_AT_MOST {
+        settle.max(accept_age)
+    } else if ages_unknown
+        || waiting.any(|row| row.wait().is_some_and(|wait| wait >= accept_age))
         || !ports(&last.sockets).values().all(PortQueue::adds_up)
+    {
+        settle
+    } else {
+        Duration::ZERO
+    }
 }
 
 /// What the listeners on a port say is queued, and the connections that can be seen.
@@ -100,6 +119,11 @@ struct PortQueue {
 impl PortQueue {
     fn adds_up(&self) -> bool {
         self.queued == self.visible.len() as u64
+    }
+
+    /// Something is queued, and nothing of it can be seen.
+    fn hides_all(&self) -> bool {
+        self.queued > 0 && self.visible.is_empty()
     }
 }
 
