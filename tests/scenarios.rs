@@ -8,13 +8,13 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use tcpleak::model::TcpState::{self, CloseWait, Established, Listen, SynSent};
-use tcpleak::model::{Queues, SocketEntry};
+use tcpleak::model::{Family, Queues, SocketEntry};
 use tcpleak::scenario::{self, Running};
 
 /// Runs a case in a namespace of its own, checks it, and checks that its processes are gone.
@@ -496,6 +496,62 @@ fn prefork() {
         for worker in case.workers() {
             system_calls(worker, &["recvfrom"]);
         }
+    });
+}
+
+#[test]
+fn gone_in_queue() {
+    check("gone-in-queue", |case| {
+        assert_eq!((case.accept_queue(), case.unaccepted(Established)), (6, 4));
+        assert_eq!(case.at_server(TcpState::Close).len(), 0, "in no table");
+        system_calls(case.server(), &["futex"]);
+    });
+}
+
+#[test]
+fn reuseport_member_stuck() {
+    check("reuseport-member-stuck", |case| {
+        let rows = case.at_server(Listen);
+        let [a, b] = rows[..] else {
+            panic!("not two listeners")
+        };
+        let is_stuck = |row: &SocketEntry| {
+            matches!(
+                row.queues,
+                Queues::Listen {
+                    accept_queue: 1..,
+                    ..
+                }
+            )
+        };
+        let (stuck, fine) = if is_stuck(a) { (a, b) } else { (b, a) };
+        let inode = |row: &SocketEntry| row.inode.unwrap().0;
+        let [worker] = case.workers()[..] else {
+            panic!("not one worker")
+        };
+        assert!(is_stuck(stuck) && !is_stuck(fine));
+        assert!(holds(case.server(), inode(stuck)) && !holds(worker, inode(stuck)));
+        assert!(holds(worker, inode(fine)) && !holds(case.server(), inode(fine)));
+        assert_eq!(
+            case.unaccepted(Established) + case.accepted(Established),
+            24
+        );
+    });
+}
+
+#[test]
+fn dual_stack() {
+    check("dual-stack", |case| {
+        let port = case.running.address().port();
+        let waiting = case.sockets.iter().filter(|row| row.is_unaccepted());
+        let waiting: Vec<_> = waiting.filter(|row| row.local.port() == port).collect();
+        let mapped = waiting.iter().filter(|row| {
+            row.family == Family::V6 && row.local.ip().to_canonical() == Ipv4Addr::LOCALHOST
+        });
+        assert_eq!(
+            (case.accept_queue(), waiting.len(), mapped.count()),
+            (4, 4, 3)
+        );
     });
 }
 

@@ -4,7 +4,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::thread;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -34,9 +33,7 @@ fn serve(driver: &mut Driver<'_>) -> io::Result<()> {
     let listener = server::listen(2)?;
     driver.listening(&listener)?;
     // As a server does that warms its cache after listen().
-    loop {
-        thread::park();
-    }
+    server::park()
 }
 
 fn drive(case: &mut Running) -> io::Result<()> {

@@ -5,7 +5,6 @@ use std::io;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Stdio};
-use std::thread;
 
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags};
@@ -74,9 +73,7 @@ fn answer(mut client: TcpStream) -> io::Result<()> {
 /// The helper: something that has nothing to do with the connections, and takes its time.
 fn help(driver: &mut Driver<'_>) -> io::Result<()> {
     driver.ready()?;
-    loop {
-        thread::park();
-    }
+    server::park()
 }
 
 fn drive(case: &mut Running) -> io::Result<()> {

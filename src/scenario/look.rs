@@ -34,16 +34,21 @@ impl Look {
         })
     }
 
-    /// Connections in the accept queues of the case's listeners.
-    pub(super) fn accept_queue(&self) -> u32 {
+    /// Connections that wait at each of the case's listeners.
+    pub(super) fn accept_queues(&self) -> Vec<u32> {
         self.sockets
             .iter()
             .filter(|entry| is_at(self.address, entry.local))
-            .map(|entry| match entry.queues {
-                Queues::Listen { accept_queue, .. } => accept_queue,
-                Queues::Stream { .. } => 0,
+            .filter_map(|entry| match entry.queues {
+                Queues::Listen { accept_queue, .. } => Some(accept_queue),
+                Queues::Stream { .. } => None,
             })
-            .sum()
+            .collect()
+    }
+
+    /// Connections that wait, at whichever listener.
+    pub(super) fn accept_queue(&self) -> u32 {
+        self.accept_queues().iter().sum()
     }
 
     /// Connections that the server has accepted and not closed.

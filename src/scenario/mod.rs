@@ -8,9 +8,10 @@
 //! `demo --serve ID`, which calls [`serve`]; the two talk over the child's standard streams
 //! (`driver`). The server is killed with the thread that started it, has exactly the threads that
 //! a program of its kind has, and everything is bounded in count and time. Nothing here needs a
-//! right that a plain user lacks, and nothing leaves the loopback device.
+//! right that a plain user lacks, and only `dual-stack`, which is for tests, listens on more than
+//! the loopback device.
 //!
-//! Cases lie on one listener of their own, at a port that the kernel chooses. This module reads
+//! A case has a port of its own, which the kernel chooses. This module reads
 //! clocks and the kernel's tables by itself: it is the experiment, not the instrument.
 #![expect(
     clippy::disallowed_methods,
@@ -26,9 +27,11 @@ mod data_not_read;
 mod dead_socket_leak;
 mod descriptor_exhaustion;
 mod driver;
+mod dual_stack;
 mod edge_triggered_missed_wakeup;
 mod eof_not_read;
 mod fd_limit_reached;
+mod gone_in_queue;
 mod healthy;
 mod held_by_another_process;
 mod idle_pool_connection;
@@ -40,6 +43,7 @@ mod prefork;
 mod process_stopped;
 mod processes;
 mod read_not_closed;
+mod reuseport_member_stuck;
 mod running;
 mod server;
 
@@ -127,7 +131,10 @@ pub static ALL: &[&Scenario] = &[
     &close_wait_half_closed::SCENARIO,
     &dead_socket_leak::SCENARIO,
     &descriptor_exhaustion::SCENARIO,
+    &gone_in_queue::SCENARIO,
     &prefork::SCENARIO,
+    &reuseport_member_stuck::SCENARIO,
+    &dual_stack::SCENARIO,
     &healthy::SCENARIO,
 ];
 

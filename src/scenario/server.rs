@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
@@ -197,4 +198,16 @@ pub(super) fn start_worker(id: &str, stdin: Stdio) -> io::Result<Child> {
         return Err(io::Error::other(format!("a worker ended: {status}")));
     }
     Ok(child)
+}
+
+/// Sleeps for ever, as a program does that waits for something which does not come.
+pub(super) fn park() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// Sleeps until a worker ends.
+pub(super) fn reap(mut worker: Child) -> io::Result<()> {
+    worker.wait().map(drop)
 }
