@@ -1,8 +1,8 @@
 //! One look at every process, and none at any descriptor: in which network namespaces processes
 //! live, and which of them have used most of their descriptors.
 //!
-//! Two system calls a process, three where many descriptors are open. Neither needs a right, the
-//! link to the namespace aside.
+//! Two system calls a process, more where many descriptors are open. Only the link to the namespace
+//! needs a right, and something else stands in for it.
 
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
@@ -30,14 +30,15 @@ pub(super) struct Census {
     pub(super) crowded: Vec<(u32, u64)>,
 }
 
-/// Network namespaces, by the inodes of their files.
+/// Network namespaces, by the inodes of their files. One that no readable process lives in goes by
+/// the inode of its `net/tcp`; both come from one range (`proc_alloc_inum`, `fs/proc/generic.c`).
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
     /// This thread's.
     pub(super) own: Option<u64>,
     /// The others, each with a process that lives there.
     pub(super) others: BTreeMap<u64, u32>,
-    /// Processes of which it is not known.
+    /// Processes of which it cannot be told.
     pub(super) unreadable: u64,
 }
 
@@ -47,26 +48,57 @@ pub(super) fn take(proc_root: &Path) -> Census {
     let (Ok(root), Ok(pids)) = (open_directory(CWD, proc_root), process_ids(proc_root)) else {
         return census;
     };
-    census.namespaces.own = namespace(root.as_fd(), "thread-self").ok().flatten();
+    census.namespaces.own = namespace(root.as_fd(), "thread-self").ok();
+    let mut unnamed = BTreeMap::new();
     for pid in pids {
         match namespace(root.as_fd(), &pid.to_string()) {
-            Ok(Some(inode)) if Some(inode) == census.namespaces.own => {}
-            Ok(Some(inode)) => {
+            Ok(inode) if Some(inode) == census.namespaces.own => {}
+            Ok(inode) => {
                 census.namespaces.others.entry(inode).or_insert(pid);
             }
+            // It has ended, or is a zombie and lives nowhere.
             Err(Errno::NOENT | Errno::SRCH) => continue,
-            Ok(None) | Err(_) => census.namespaces.unreadable += 1,
+            Err(_) => match table_file(root.as_fd(), &pid.to_string()) {
+                Some(inode) => {
+                    unnamed.entry(inode).or_insert(pid);
+                }
+                None => census.namespaces.unreadable += 1,
+            },
         }
         census.crowded.extend(crowded(root.as_fd(), pid));
     }
+    census.namespaces.add_unnamed(root.as_fd(), unnamed);
     census
 }
 
-/// The namespace of a process; the kernel gives a zombie's no name.
-pub(super) fn namespace(root: BorrowedFd<'_>, process: &str) -> Result<Option<u64>, Errno> {
+impl Namespaces {
+    /// Adds those namespaces that are not known under their own inodes.
+    fn add_unnamed(&mut self, root: BorrowedFd<'_>, mut unnamed: BTreeMap<u64, u32>) {
+        if unnamed.is_empty() {
+            return;
+        }
+        let named = self.others.values().map(u32::to_string);
+        for process in named.chain(["thread-self".into()]) {
+            if let Some(inode) = table_file(root, &process) {
+                unnamed.remove(&inode);
+            }
+        }
+        self.others.append(&mut unnamed);
+    }
+}
+
+/// The namespace of a process.
+pub(super) fn namespace(root: BorrowedFd<'_>, process: &str) -> Result<u64, Errno> {
     let mut target = [MaybeUninit::uninit(); 32];
     let (target, _) = readlinkat_raw(root, format!("{process}/ns/net"), &mut target)?;
-    Ok(fd_link::netns_inode(target))
+    fd_link::netns_inode(target).ok_or(Errno::INVAL)
+}
+
+/// The inode of a process's `net/tcp`. Each namespace has such a file of its own, which all of its
+/// processes show, and anybody may look at it (seen on Linux 6.18).
+fn table_file(root: BorrowedFd<'_>, process: &str) -> Option<u64> {
+    let stat = statat(root, format!("{process}/net/tcp"), AtFlags::empty()).ok()?;
+    Some(stat.st_ino)
 }
 
 /// Since Linux 6.2 the size of `/proc/PID/fd` is the number of open descriptors

@@ -284,7 +284,7 @@ impl<'a> Search<'a> {
         self.suspects.retain(|suspect| {
             *known.entry(suspect.pid).or_insert_with(|| {
                 let own = namespace(root, &suspect.pid.to_string());
-                own.is_ok_and(|inode| inode.is_some_and(|inode| readable.contains(&inode)))
+                own.is_ok_and(|inode| readable.contains(&inode))
             })
         });
     }
