@@ -22,10 +22,7 @@ pub(super) fn begin(proc_root: &Path) -> Coverage {
         coverage.netns_total += others;
         coverage.gaps.push(Gap {
             kind: GapKind::Sockets,
-            what: format!(
-                "sockets of {others} other network namespace{}",
-                plural(others)
-            ),
+            what: format!("sockets of {}", count_of(others, "other network namespace")),
             why: "this version reads the network namespace it runs in".into(),
             needs: Some("nsenter --net=/proc/PID/ns/net tcpleak scan".into()),
             count: others,
