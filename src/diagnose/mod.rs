@@ -5,7 +5,7 @@
 //! than its evidence; "nobody" and "nothing" need complete coverage.
 //!
 //! To add a finding: a file with a `find` function, its identifier in `model`, its line in
-//! [`RULES`], its page in `docs/findings`.
+//! `RULES`, its page in `docs/findings`.
 
 mod accept_queue;
 mod accept_queue_backlog;

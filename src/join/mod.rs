@@ -1,6 +1,6 @@
 //! Snapshot to [`SocketTable`]: what belongs together.
 //!
-//! Queued connections to their listeners ([`attribution`]), sockets to *all* of their holders,
+//! Queued connections to their listeners (`attribution`), sockets to *all* of their holders,
 //! connections to their far ends on this machine. Pure: no I/O, no clock; whatever the snapshot
 //! does not carry stays unknown.
 
