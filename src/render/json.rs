@@ -1,13 +1,18 @@
 //! The JSON contract: `tcpleak.report/1` and `tcpleak.list/1` (`docs/json.md`).
 //!
-//! The types here are the contract's own, apart from the model, so that the model can change and
-//! the keys stay. Times are in milliseconds, sizes in bytes, cookies hexadecimal strings.
+//! Fills the types of `v1` from a report or a table. Times are in milliseconds, sizes in bytes,
+//! cookies hexadecimal strings.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+use super::v1::{
+    CauseV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1, FindingV1,
+    GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, QueuedV1, ReportV1, SocketV1,
+    SourceV1, SubjectV1, SummaryV1,
+};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::kernel::cgroup;
 use crate::model::{
@@ -79,224 +84,6 @@ pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()>
 fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer(&mut *to, document)?;
     writeln!(to)
-}
-
-#[derive(Serialize)]
-struct ReportV1 {
-    schema: &'static str,
-    #[serde(flatten)]
-    head: HeadV1,
-    listeners: Vec<ListenerV1>,
-    close_wait: Vec<CloseWaitV1>,
-    strays: Vec<EndpointV1>,
-    findings: Vec<FindingV1>,
-    summary: SummaryV1,
-    counters: Option<CountersV1>,
-}
-
-#[derive(Serialize)]
-struct ListV1 {
-    schema: &'static str,
-    #[serde(flatten)]
-    head: HeadV1,
-    sockets: Vec<SocketV1>,
-}
-
-/// What both documents begin with.
-#[derive(Serialize)]
-struct HeadV1 {
-    taken_at: String,
-    duration_ms: u64,
-    host: HostV1,
-    source: SourceV1,
-    coverage: CoverageV1,
-}
-
-#[derive(Serialize)]
-struct HostV1 {
-    hostname: String,
-    kernel: String,
-}
-
-#[derive(Serialize)]
-struct SourceV1 {
-    sockets: &'static str,
-    owners: &'static str,
-}
-
-#[derive(Serialize)]
-struct CoverageV1 {
-    complete: bool,
-    processes_total: u64,
-    processes_read: u64,
-    processes_vanished: u64,
-    netns_total: u64,
-    netns_read: u64,
-    gaps: Vec<GapV1>,
-}
-
-#[derive(Serialize)]
-struct GapV1 {
-    what: String,
-    why: String,
-    needs: Option<String>,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct EndpointV1 {
-    addr: String,
-    port: u16,
-}
-
-#[derive(Serialize)]
-struct ListenerV1 {
-    netns: u64,
-    cookie: Option<String>,
-    inode: Option<u64>,
-    local: EndpointV1,
-    accept_queue: u32,
-    backlog: Option<u32>,
-    full: bool,
-    drops: Option<u32>,
-    syn_recv: u32,
-    oldest_wait_ms: Option<u64>,
-    queued: QueuedV1,
-    movement: Option<MovementV1>,
-    verdict: Option<&'static str>,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct QueuedV1 {
-    established: Option<u32>,
-    close_wait: Option<u32>,
-    gone: Option<u32>,
-    unknown: Option<String>,
-    shared_with: u32,
-}
-
-#[derive(Serialize)]
-struct MovementV1 {
-    over_ms: u64,
-    left: u32,
-    came: u32,
-    stayed: u32,
-}
-
-#[derive(Serialize)]
-struct CloseWaitV1 {
-    netns: u64,
-    cookie: Option<String>,
-    inode: Option<u64>,
-    local: EndpointV1,
-    remote: EndpointV1,
-    recv_q: u32,
-    send_q: u32,
-    unread_bytes: u32,
-    fin_unread: bool,
-    age_ms: Option<u64>,
-    accepted: bool,
-    direction: Option<&'static str>,
-    listener: Option<String>,
-    far_end: Option<FarEndV1>,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct FarEndV1 {
-    state: Option<String>,
-    gone: bool,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct SocketV1 {
-    netns: u64,
-    cookie: Option<String>,
-    inode: Option<u64>,
-    state: String,
-    local: EndpointV1,
-    remote: EndpointV1,
-    recv_q: u32,
-    send_q: Option<u32>,
-    accepted: bool,
-    uid: u32,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct HolderV1 {
-    pid: u32,
-    start_time: u64,
-    comm: Option<String>,
-    exe: Option<String>,
-    user: Option<String>,
-    unit: Option<String>,
-    container: Option<String>,
-    fds: Vec<i32>,
-}
-
-#[derive(Serialize)]
-struct FindingV1 {
-    id: &'static str,
-    severity: String,
-    confidence: String,
-    summary: String,
-    subject: SubjectV1,
-    count: u64,
-    oldest_ms: Option<u64>,
-    cause: Option<CauseV1>,
-    other_causes: Vec<CauseV1>,
-    evidence: Vec<EvidenceV1>,
-    remedy: String,
-    confirm: Vec<String>,
-}
-
-#[derive(Serialize, Default)]
-struct SubjectV1 {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    netns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listener: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inode: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    local: Option<EndpointV1>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_time: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direction: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<String>,
-}
-
-#[derive(Serialize)]
-struct CauseV1 {
-    id: &'static str,
-    confidence: String,
-    summary: String,
-}
-
-#[derive(Serialize)]
-struct EvidenceV1 {
-    fact: String,
-    source: String,
-}
-
-#[derive(Serialize)]
-struct SummaryV1 {
-    critical: u64,
-    warning: u64,
-    info: u64,
-}
-
-#[derive(Serialize)]
-struct CountersV1 {
-    listen_overflows: u64,
-    listen_drops: u64,
 }
 
 fn head(table: &SocketTable<'_>) -> HeadV1 {
