@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use serde_json::ser::Formatter;
 
 use super::v1::{
     CauseV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1, FindingV1,
@@ -82,8 +83,42 @@ pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()>
 }
 
 fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *to, document)?;
+    document.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut *to, Harmless,
+    ))?;
     writeln!(to)
+}
+
+/// Compact JSON in which everything is escaped that a terminal would act on: JSON itself wants
+/// that only of the characters below the space, and a process chooses its name freely.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W>(&mut self, to: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + Write,
+    {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_acted_on) {
+            let (plain, tail) = rest.split_at(at);
+            to.write_all(plain.as_bytes())?;
+            let mut chars = tail.chars();
+            for unit in chars.next().into_iter().flat_map(utf16) {
+                write!(to, "\\u{unit:04x}")?;
+            }
+            rest = chars.as_str();
+        }
+        to.write_all(rest.as_bytes())
+    }
+}
+
+/// `escape_debug` gives a printable character back as it is.
+fn is_acted_on(char: char) -> bool {
+    !matches!(char, ' '..='~') && char.escape_debug().len() > 1
+}
+
+fn utf16(char: char) -> Vec<u16> {
+    char.encode_utf16(&mut [0; 2]).to_vec()
 }
 
 fn head(table: &SocketTable<'_>) -> HeadV1 {
@@ -336,4 +371,24 @@ fn ms(duration: Duration) -> u64 {
 
 fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_error| String::new(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_string_moves_a_terminal() {
+        let check = |text: &str, expect: &str| {
+            let mut written = Vec::new();
+            write_line(&mut written, &text).unwrap();
+            assert_eq!(written, format!("\"{expect}\"\n").as_bytes());
+            assert_eq!(serde_json::from_slice::<String>(&written).unwrap(), text);
+        };
+        check("nginx: worker \"1\" \\", r#"nginx: worker \"1\" \\"#);
+        check("日本 ü €", "日本 ü €");
+        check("\u{1b}[2J\n", r"\u001b[2J\n");
+        check("a\u{7f}\u{9b}2J\u{202e}b", r"a\u007f\u009b2J\u202eb");
+        check("\u{e0041}", r"\udb40\udc41");
+    }
 }
