@@ -100,6 +100,9 @@ pub struct Demo {
     /// List the cases.
     #[arg(long, conflicts_with = "id")]
     pub list: bool,
+    /// Leave the case running until Ctrl-C, for practice in a second terminal.
+    #[arg(long, conflicts_with = "list")]
+    pub keep: bool,
     /// Be the server of the case: what the demo starts.
     #[arg(long, hide = true)]
     pub serve: bool,

@@ -23,3 +23,4 @@ pub mod options;
 pub mod record;
 pub mod render;
 pub mod report;
+pub mod scenario;

@@ -24,8 +24,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::kernel::netstat;
 use crate::model::{
-    Fact, Host, Inode, ListenCounters, OwnerSource, Queues, Snapshot, SocketEntry, TcpState,
-    Unknown,
+    Fact, FileTable, Host, Inode, ListenCounters, OwnerSource, Queues, Snapshot, SocketEntry,
+    TcpState, Unknown,
 };
 use sockets::{Sockets, Want};
 
@@ -163,6 +163,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         listen_counters: listen_counters(net("netstat")),
         ephemeral_ports: ephemeral_ports(request),
         sockets_in_use: sockets_in_use(net("sockstat"), net("sockstat6")),
+        file_table: file_table(request),
         coverage,
     })
 }
@@ -232,6 +233,18 @@ fn ephemeral_ports(request: &Request) -> Fact<(u16, u16)> {
             .filter(|word| !word.is_empty());
         let mut port = || u16::try_from(crate::kernel::decimal(ports.next()?)?).ok();
         Some((port()?, port()?))
+    })
+}
+
+fn file_table(request: &Request) -> Fact<FileTable> {
+    let file = request.proc_root.join("sys/fs/file-nr");
+    read_fact(std::fs::read(file), |text| {
+        let mut numbers = text
+            .split(u8::is_ascii_whitespace)
+            .map(crate::kernel::decimal);
+        let allocated = numbers.next()??;
+        let limit = numbers.nth(1)??;
+        Some(FileTable { allocated, limit })
     })
 }
 

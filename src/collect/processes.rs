@@ -1,7 +1,7 @@
 //! Reads who the holders are: only the few processes that the report names.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use procfs::FromBufRead;
 use procfs::process::{LimitValue, Limits};
@@ -67,7 +67,7 @@ fn link(path: &Path) -> Fact<Vec<u8>> {
 }
 
 fn descriptor_use(directory: &Path, limits: io::Result<Vec<u8>>) -> Fact<DescriptorUse> {
-    let open = match count_descriptors(directory.join("fd")) {
+    let open = match count_descriptors(&directory.join("fd")) {
         Ok(open) => open,
         Err(error) => return Fact::Unknown(why(&error)),
     };
@@ -76,14 +76,30 @@ fn descriptor_use(directory: &Path, limits: io::Result<Vec<u8>>) -> Fact<Descrip
             LimitValue::Unlimited => None,
             LimitValue::Value(limit) => Some(limit),
         };
-        Some(DescriptorUse { open, soft_limit })
+        // With fewer descriptors than numbers below the limit, one of those is free.
+        let exhausted = soft_limit.is_some_and(|limit| {
+            open >= limit && numbers_below(&directory.join("fd"), limit) == Some(limit)
+        });
+        Some(DescriptorUse {
+            open,
+            soft_limit,
+            exhausted,
+        })
     })
 }
 
 /// Since Linux 6.2 the size of `/proc/PID/fd` is the number of descriptors; before, it is zero.
-fn count_descriptors(directory: PathBuf) -> io::Result<u64> {
-    match std::fs::metadata(&directory)?.len() {
-        0 => Ok(std::fs::read_dir(&directory)?.count() as u64),
+fn count_descriptors(directory: &Path) -> io::Result<u64> {
+    match std::fs::metadata(directory)?.len() {
+        0 => Ok(std::fs::read_dir(directory)?.count() as u64),
         open => Ok(open),
     }
+}
+
+/// How many descriptors have a number below `limit`.
+fn numbers_below(directory: &Path, limit: u64) -> Option<u64> {
+    let entries = std::fs::read_dir(directory).ok()?;
+    let number =
+        |entry: io::Result<std::fs::DirEntry>| decimal(entry.ok()?.file_name().as_encoded_bytes());
+    Some(entries.filter_map(number).filter(|fd| *fd < limit).count() as u64)
 }

@@ -1,5 +1,6 @@
 //! One file a command: glue between the stages, and nothing else.
 
+mod demo;
 mod list;
 mod scan;
 
@@ -12,6 +13,6 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Scan(options) => scan::run(options),
         Command::List(options) => list::run(options),
-        Command::Demo(_) => anyhow::bail!("not yet"),
+        Command::Demo(options) => demo::run(options),
     }
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::join::test_rows::{connection, listener};
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, Fact, Gap, GapKind, HeldDescriptor, Host, Inode, OwnerSource,
-    Process, ProcessId, ProcessState, QueueRead, Queues, Snapshot, SocketEntry, SocketSource,
-    TcpInfo, TcpState, Unknown,
+    Cookie, Coverage, DescriptorUse, Fact, FileTable, Gap, GapKind, HeldDescriptor, Host, Inode,
+    OwnerSource, Process, ProcessId, ProcessState, QueueRead, Queues, Snapshot, SocketEntry,
+    SocketSource, TcpInfo, TcpState, Unknown,
 };
 
 pub(crate) fn seconds(seconds: u64) -> Duration {
@@ -187,6 +187,7 @@ pub(crate) fn process(name: &str) -> Process {
         descriptors: Fact::Known(DescriptorUse {
             open: 10,
             soft_limit: Some(1024),
+            exhausted: false,
         }),
         detail: Fact::Unknown(Unknown::NotCollected),
     }
@@ -210,6 +211,10 @@ pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
         listen_counters: Fact::Unknown(Unknown::NotCollected),
         ephemeral_ports: Fact::Known((32_768, 60_999)),
         sockets_in_use: Fact::Known(10),
+        file_table: Fact::Known(FileTable {
+            allocated: 1_000,
+            limit: 100_000,
+        }),
         coverage: Coverage::default(),
     }
 }
@@ -287,6 +292,7 @@ impl CloseWaitCase {
             holder.descriptors = Fact::Known(DescriptorUse {
                 open,
                 soft_limit: Some(limit),
+                exhausted: open >= limit,
             });
         }
         self

@@ -153,14 +153,38 @@ identifiers! {
         CloseWaitLeak = "close-wait-leak",
         /// CLOSE_WAIT, and still sending.
         CloseWaitHalfClosed = "close-wait-half-closed",
+        /// Descriptors of TCP sockets that are in no table.
+        DeadSocketLeak = "dead-socket-leak",
+        /// A process is about to run out of descriptors.
+        DescriptorExhaustion = "descriptor-exhaustion",
     }
 }
 
 identifiers! {
     /// The causes of findings. Identifiers are permanent.
     CauseId {
-        /// What would tell could not be read, or is not looked at by this version.
+        /// The processes that accept are stopped, traced or frozen.
+        ProcessStopped = "process-stopped",
+        /// `accept()` fails for want of a descriptor.
+        FdLimitReached = "fd-limit-reached",
+        /// A one-shot registration has fired and was not armed again.
+        OneshotNotRearmed = "oneshot-not-rearmed",
+        /// An edge-triggered listener, and a program asleep with a queue that is not empty.
+        EdgeTriggeredMissedWakeup = "edge-triggered-missed-wakeup",
+        /// The program waits for events, but not for this listener's.
+        ListenerNotPolled = "listener-not-polled",
+        /// The threads that could accept sleep in other system calls.
+        AcceptorBlocked = "acceptor-blocked",
+        /// The threads that could accept are computing.
+        AcceptorBusy = "acceptor-busy",
+        /// Nothing holds the listener.
+        NoHolder = "no-holder",
+        /// What would tell could not be read, or fits nothing known.
         Unknown = "unknown",
+        /// A process other than the one that serves the connections keeps them open.
+        HeldByAnotherProcess = "held-by-another-process",
+        /// A client's pool keeps idle connections that the server has closed.
+        IdlePoolConnection = "idle-pool-connection",
         /// Only the FIN is unread.
         EofNotRead = "eof-not-read",
         /// Data and the FIN are unread.

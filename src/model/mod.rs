@@ -21,7 +21,8 @@ pub use process::{
     ProcessId, ProcessState, Runtime, SystemCall, Thread,
 };
 pub use snapshot::{
-    Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot, SocketSource,
+    FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
+    SocketSource,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,

@@ -56,6 +56,9 @@ pub struct DescriptorUse {
     pub open: u64,
     /// The soft `RLIMIT_NOFILE`; `None` is unlimited.
     pub soft_limit: Option<u64>,
+    /// No number below the limit is free: the next `accept()` fails with EMFILE. The limit is one
+    /// of numbers, not of how many there are, and inherited descriptors may lie above it.
+    pub exhausted: bool,
 }
 
 impl DescriptorUse {
@@ -243,6 +246,8 @@ pub struct IoUring {
     pub fd: i32,
     /// Inodes of registered sockets.
     pub registered_sockets: Vec<Inode>,
+    /// Accept operations that wait for a connection; the kernel does not tell on which listener.
+    pub pending_accepts: u32,
 }
 
 /// What a process runs, since advice differs.

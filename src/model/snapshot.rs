@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub ephemeral_ports: Fact<(u16, u16)>,
     /// TCP sockets in use in this namespace (`/proc/net/sockstat`, `sockstat6`).
     pub sockets_in_use: Fact<u64>,
+    /// Open files of the machine, and how many there may be.
+    pub file_table: Fact<FileTable>,
     /// How much could be seen.
     pub coverage: Coverage,
 }
@@ -105,4 +107,13 @@ pub struct ListenCounters {
     pub overflows: u64,
     /// `ListenDrops`: connections dropped by listeners, for whatever reason.
     pub drops: u64,
+}
+
+/// `/proc/sys/fs/file-nr`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileTable {
+    /// Open files on the whole machine.
+    pub allocated: u64,
+    /// `file-max`.
+    pub limit: u64,
 }

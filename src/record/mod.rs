@@ -154,6 +154,7 @@ snapshot! {
         listen_counters,
         ephemeral_ports,
         sockets_in_use,
+        file_table,
         coverage,
     }
     lines {

@@ -6,10 +6,11 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Fact, Family, Gap, GapKind,
-    HeldDescriptor, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer,
-    Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown,
-    Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, Gap,
+    GapKind, HeldDescriptor, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer,
+    PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    Shutdown, Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer,
+    Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -76,6 +77,10 @@ pub(super) fn full() -> Snapshot {
             drops: 1 << 53,
         }),
         ephemeral_ports: Fact::Known((32_768, u16::MAX)),
+        file_table: Fact::Known(FileTable {
+            allocated: 1,
+            limit: u64::MAX,
+        }),
         sockets_in_use: Fact::Known(7),
         coverage: Coverage {
             processes_total: 1,
@@ -114,6 +119,7 @@ pub(super) fn empty() -> Snapshot {
         processes: Vec::new(),
         listen_counters: Fact::Unknown(Unknown::Permission),
         ephemeral_ports: Fact::Unknown(Unknown::Malformed),
+        file_table: Fact::Unknown(Unknown::Vanished),
         sockets_in_use: Fact::Unknown(Unknown::NotCollected),
         coverage: Coverage::default(),
     }
@@ -253,6 +259,7 @@ fn processes() -> Vec<Process> {
         descriptors: Fact::Known(DescriptorUse {
             open: 900,
             soft_limit: Some(1024),
+            exhausted: false,
         }),
         detail: Fact::Known(detail(Fact::Known(Runtime::Go))),
     };
@@ -269,6 +276,7 @@ fn processes() -> Vec<Process> {
         descriptors: Fact::Known(DescriptorUse {
             open: 0,
             soft_limit: None,
+            exhausted: true,
         }),
         detail: Fact::Unknown(reason),
     }));
@@ -300,6 +308,7 @@ fn detail(runtime: Fact<Runtime>) -> ProcessDetail {
         io_urings: Fact::Known(vec![IoUring {
             fd: 5,
             registered_sockets: vec![Inode(81_234), Inode(1)],
+            pending_accepts: 2,
         }]),
         frozen: Fact::Known(true),
         runtime,

@@ -9,7 +9,7 @@ use super::value::{
     FieldError, ObjectReader, ObjectWriter, Record, excerpt, hex_number, read_tagged, write_tagged,
 };
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Family, Gap, GapKind,
+    Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind,
     HeldDescriptor, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer,
     Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown,
     SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
@@ -304,7 +304,9 @@ fields! {
     }
 }
 
-fields! { DescriptorUse { open, soft_limit } }
+fields! { FileTable { allocated, limit } }
+
+fields! { DescriptorUse { open, soft_limit, exhausted } }
 
 fields! {
     ProcessDetail {
@@ -340,7 +342,7 @@ fields! { EpollSet { fd, registrations } }
 
 fields! { EpollRegistration { fd, events, inode } }
 
-fields! { IoUring { fd, registered_sockets } }
+fields! { IoUring { fd, registered_sockets, pending_accepts } }
 
 variants! {
     Runtime {
