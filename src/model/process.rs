@@ -31,6 +31,8 @@ pub struct Process {
     pub id: ProcessId,
     /// The command name as the process chose it: any bytes, at most 15.
     pub comm: Vec<u8>,
+    /// Pid of the parent.
+    pub parent: u32,
     /// State of the thread group's leader.
     pub state: ProcessState,
     /// The words of the command line, any bytes.
