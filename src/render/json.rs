@@ -15,7 +15,6 @@ use super::v1::{
     SourceV1, SubjectV1, SummaryV1,
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
-use crate::kernel::cgroup;
 use crate::model::{
     CauseVerdict, Cookie, Direction, Fact, Finding, OwnerSource, Queues, SocketEntry, SocketSource,
     Subject,
@@ -260,7 +259,6 @@ fn socket_v1(row: &SocketEntry, table: &SocketTable<'_>) -> SocketV1 {
 fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
     let process = holder.process;
     let lossy = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-    let cgroup = process.and_then(|process| process.cgroup.known());
     HolderV1 {
         pid: holder.id.pid,
         start_time: holder.id.start_time,
@@ -270,8 +268,8 @@ fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
             let number = || process.uid.known().map(u32::to_string);
             process.user.clone().or_else(number)
         }),
-        unit: cgroup.and_then(|cgroup| cgroup::systemd_unit(cgroup)),
-        container: cgroup.and_then(|cgroup| cgroup::container_id(cgroup)),
+        unit: holder.unit(),
+        container: holder.container(),
         fds: holder.fds.clone(),
     }
 }
