@@ -5,7 +5,8 @@
 //! than its evidence; "nobody" and "nothing" need complete coverage.
 //!
 //! To add a finding: a file with a `find` function, its identifier in `model`, its line in
-//! [`RULES`], its page in `docs/findings`. Why a queue is stuck is in `queue_cause` and `close_wait_cause`.
+//! `RULES`, its page in `docs/findings`. Why a queue is stuck is in `queue_cause`, why sockets stay
+//! in CLOSE_WAIT in `close_wait_cause`.
 
 mod accept_queue;
 mod accept_queue_backlog;

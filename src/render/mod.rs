@@ -9,6 +9,7 @@ mod list;
 mod style;
 mod tables;
 mod text;
+mod v1;
 mod wrap;
 
 pub use coverage::write_coverage;
