@@ -5,6 +5,7 @@
 )]
 
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -56,5 +57,14 @@ pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
         }
         assert!(Instant::now() < deadline, "not seen in time: {what}");
         thread::sleep(PAUSE);
+    }
+}
+
+/// Raises a flag at its end, also when the test fails: what runs beside the test has to stop then.
+pub(crate) struct EndWithOwner<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for EndWithOwner<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
