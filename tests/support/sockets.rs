@@ -107,6 +107,20 @@ fn limit_in_time(stream: &TcpStream) {
     stream.set_write_timeout(Some(TIME_LIMIT)).unwrap();
 }
 
+/// A client that offers MPTCP.
+pub(crate) fn connect_mptcp(address: SocketAddr) -> TcpStream {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    let client = rustix::net::socket_with(family, kind, flags, Some(ipproto::MPTCP)).unwrap();
+    let client = TcpStream::from(client);
+    limit_in_time(&client);
+    rustix::net::connect(&client, &address).unwrap();
+    client
+}
+
 /// A connection: the client's end, then the accepted one.
 pub(crate) fn connection(listener: &TcpListener) -> (TcpStream, TcpStream) {
     let client = connect(listener.local_addr().unwrap());
