@@ -25,6 +25,7 @@ impl cli::Scan {
             source: self.source.into(),
             entries,
             accept_age: self.accept_age,
+            close_wait_age: self.close_wait_age,
             settle: self.settle,
             proc_root: PathBuf::from(PROC_ROOT),
         }
@@ -61,6 +62,7 @@ impl cli::List {
             entries: Entries::InStates(states),
             proc_root: PathBuf::from(PROC_ROOT),
             accept_age: Thresholds::default().accept_age,
+            close_wait_age: Thresholds::default().close_wait_age,
             settle: std::time::Duration::ZERO,
         }
     }

@@ -3,7 +3,7 @@
 //! The links are read relative to the open directory and compared as numbers; nothing is allocated
 //! for a descriptor, and none is opened or followed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,19 +12,25 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 
+use super::details::WaitingDescriptors;
 use crate::kernel::{decimal, fd_link, stat};
 use crate::model::{Coverage, Gap, GapKind, HeldDescriptor, Inode, ProcessId, count_of};
 
+/// What a walk found.
+#[derive(Default)]
+pub(super) struct Walk {
+    /// The descriptors that refer to wanted sockets, sorted by process and descriptor.
+    pub(super) held: Vec<HeldDescriptor>,
+    /// The epoll and io_uring descriptors of the processes that hold one of those.
+    pub(super) waiting: HashMap<ProcessId, WaitingDescriptors>,
+}
+
 /// Finds the descriptors that refer to `wanted` sockets; reads nothing if none are wanted.
 ///
-/// Sorted by process and descriptor. What could not be read is counted in `coverage`.
-pub(super) fn walk(
-    proc_root: &Path,
-    wanted: &HashSet<Inode>,
-    coverage: &mut Coverage,
-) -> Vec<HeldDescriptor> {
+/// What could not be read is counted in `coverage`.
+pub(super) fn walk(proc_root: &Path, wanted: &HashSet<Inode>, coverage: &mut Coverage) -> Walk {
     if wanted.is_empty() {
-        return Vec::new();
+        return Walk::default();
     }
     let (root, pids) = match (open_directory(CWD, proc_root), process_ids(proc_root)) {
         (Ok(root), Ok(pids)) => (root, pids),
@@ -36,16 +42,16 @@ pub(super) fn walk(
                 needs: Some("a mounted /proc".into()),
                 count: 1,
             });
-            return Vec::new();
+            return Walk::default();
         }
     };
     let next = AtomicUsize::new(0);
     let worker = || {
-        let mut walk = Walk::new(root.as_fd(), wanted);
+        let mut walker = Walker::new(root.as_fd(), wanted);
         while let Some(pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
-            walk.process(*pid);
+            walker.process(*pid);
         }
-        walk.outcome
+        walker.outcome
     };
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
@@ -62,15 +68,16 @@ pub(super) fn walk(
     });
     let mut outcome = Outcome::default();
     for part in outcomes {
-        outcome.held.extend(part.held);
+        outcome.found.held.extend(part.found.held);
+        outcome.found.waiting.extend(part.found.waiting);
         outcome.read += part.read;
         outcome.vanished += part.vanished;
         outcome.denied += part.denied;
         outcome.extend(part.failed);
     }
-    outcome.held.sort_unstable();
+    outcome.found.held.sort_unstable();
     outcome.report(pids.len() as u64, coverage);
-    outcome.held
+    outcome.found
 }
 
 /// The pids in `proc_root`.
@@ -97,7 +104,7 @@ fn open_directory(at: impl AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd
 
 #[derive(Default)]
 struct Outcome {
-    held: Vec<HeldDescriptor>,
+    found: Walk,
     read: u64,
     vanished: u64,
     denied: u64,
@@ -146,17 +153,24 @@ impl Extend<(u64, Errno)> for Outcome {
     }
 }
 
-struct Walk<'a> {
+/// What one process has.
+#[derive(Default)]
+struct Found {
+    held: Vec<(i32, Inode)>,
+    waiting: WaitingDescriptors,
+}
+
+struct Walker<'a> {
     root: rustix::fd::BorrowedFd<'a>,
     wanted: &'a HashSet<Inode>,
     entries: Box<[MaybeUninit<u8>]>,
     outcome: Outcome,
 }
 
-impl<'a> Walk<'a> {
-    fn new(root: rustix::fd::BorrowedFd<'a>, wanted: &'a HashSet<Inode>) -> Walk<'a> {
+impl<'a> Walker<'a> {
+    fn new(root: rustix::fd::BorrowedFd<'a>, wanted: &'a HashSet<Inode>) -> Walker<'a> {
         let entries = vec![MaybeUninit::uninit(); 32 * 1024].into_boxed_slice();
-        Walk {
+        Walker {
             root,
             wanted,
             entries,
@@ -165,40 +179,41 @@ impl<'a> Walk<'a> {
     }
 
     fn process(&mut self, pid: u32) {
-        let found = self.outcome.held.len();
-        match self.read(pid) {
+        let mut found = Found::default();
+        match self.read(pid, &mut found) {
             Ok(()) => self.outcome.read += 1,
-            Err(error) => {
-                // Half a process's descriptors are still true.
-                match error {
-                    Errno::NOENT | Errno::SRCH => self.outcome.vanished += 1,
-                    Errno::ACCESS | Errno::PERM if self.is_kernel_thread(pid) => {
-                        self.outcome.read += 1;
-                    }
-                    Errno::ACCESS | Errno::PERM => self.outcome.denied += 1,
-                    other => self.outcome.extend([(1, other)]),
-                }
+            Err(Errno::NOENT | Errno::SRCH) => self.outcome.vanished += 1,
+            Err(Errno::ACCESS | Errno::PERM) if self.is_kernel_thread(pid) => {
+                self.outcome.read += 1;
             }
+            Err(Errno::ACCESS | Errno::PERM) => self.outcome.denied += 1,
+            Err(other) => self.outcome.extend([(1, other)]),
+        }
+        if found.held.is_empty() {
+            return;
         }
         // The start time makes the pid an identity; read only where there is something to hold.
-        if self.outcome.held.len() > found {
-            match self.stat(pid) {
-                Some(stat) => {
-                    for held in &mut self.outcome.held[found..] {
-                        held.process.start_time = stat.start_time;
-                    }
-                }
-                None => self.outcome.held.truncate(found),
-            }
-        }
+        // Half a process's descriptors are still true.
+        let Some(stat) = self.stat(pid) else { return };
+        let process = ProcessId {
+            pid,
+            start_time: stat.start_time,
+        };
+        let held = found
+            .held
+            .into_iter()
+            .map(|(fd, inode)| HeldDescriptor { process, fd, inode });
+        self.outcome.found.held.extend(held);
+        self.outcome.found.waiting.insert(process, found.waiting);
     }
 
-    fn read(&mut self, pid: u32) -> Result<(), Errno> {
+    fn read(&mut self, pid: u32, found: &mut Found) -> Result<(), Errno> {
         let directory = open_directory(self.root, format!("{pid}/fd"))?;
         let mut entries = RawDir::new(directory.as_fd(), &mut self.entries);
         while let Some(entry) = entries.next() {
             let entry = entry?;
-            let Some(fd) = decimal(entry.file_name().to_bytes()) else {
+            let number = decimal(entry.file_name().to_bytes());
+            let Some(fd) = number.and_then(|fd| i32::try_from(fd).ok()) else {
                 continue;
             };
             // "socket:[" and twenty digits fit; a longer target is cut, and is no socket.
@@ -209,12 +224,12 @@ impl<'a> Walk<'a> {
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error),
             };
-            if let Some(inode) = fd_link::socket_inode(target).filter(|i| self.wanted.contains(i)) {
-                let process = ProcessId { pid, start_time: 0 };
-                let fd = i32::try_from(fd).unwrap_or(i32::MAX);
-                self.outcome
-                    .held
-                    .push(HeldDescriptor { process, fd, inode });
+            match fd_link::socket_inode(target) {
+                Some(inode) if self.wanted.contains(&inode) => found.held.push((fd, inode)),
+                Some(_) => {}
+                None if target == fd_link::EPOLL => found.waiting.epoll.push(fd),
+                None if target == fd_link::IO_URING => found.waiting.io_uring.push(fd),
+                None => {}
             }
         }
         Ok(())

@@ -11,6 +11,7 @@
 
 mod coverage;
 mod descriptors;
+mod details;
 mod netlink;
 mod peers;
 mod processes;
@@ -38,6 +39,8 @@ pub struct Request {
     pub entries: Entries,
     /// From which wait on an accept queue is suspect and looked at a second time.
     pub accept_age: Duration,
+    /// From which age on a socket in CLOSE_WAIT is suspect and its holder looked at closely.
+    pub close_wait_age: Duration,
     /// Time between the two looks at suspect queues; zero for no second look.
     pub settle: Duration,
     /// Where the proc file system is mounted.
@@ -129,6 +132,8 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     );
     let wanted = wanted_inodes(request, newest_rows(&first, &queue_reads), &peers);
     let walk = descriptors::walk(&request.proc_root, &wanted, &mut coverage);
+    let suspect = suspect_inodes(request, newest_rows(&first, &queue_reads));
+    let mut processes = processes::read(&request.proc_root, &walk, &suspect, &mut coverage);
     if !watch.is_zero() {
         let first_read = queue_reads
             .first()
@@ -140,8 +145,8 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
             started,
             &mut coverage,
         )?);
+        details::read_cpu_again(&request.proc_root, &mut processes);
     }
-    let processes = processes::read(&request.proc_root, &walk, &mut coverage);
 
     let net = |file: &str| std::fs::read(request.proc_root.join("thread-self/net").join(file));
     let source = sockets.source();
@@ -158,7 +163,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         sockets: first,
         queue_reads,
         peers,
-        descriptors: walk,
+        descriptors: walk.held,
         processes,
         listen_counters: listen_counters(net("netstat")),
         ephemeral_ports: ephemeral_ports(request),
@@ -211,6 +216,25 @@ fn wanted_inodes<'a>(
         wanted.extend(along);
     }
     wanted
+}
+
+/// The sockets that a finding may be about: listeners with a queue, and sockets that a program has
+/// left in CLOSE_WAIT for long, or for nobody knows how long.
+fn suspect_inodes<'a>(
+    request: &Request,
+    rows: impl Iterator<Item = &'a SocketEntry>,
+) -> HashSet<Inode> {
+    rows.filter(|row| match row.queues {
+        Queues::Listen { accept_queue, .. } => accept_queue > 0,
+        Queues::Stream { .. } => {
+            row.state == TcpState::CloseWait
+                && row
+                    .close_wait_age()
+                    .is_none_or(|age| age >= request.close_wait_age)
+        }
+    })
+    .filter_map(|row| row.inode)
+    .collect()
 }
 
 fn host() -> Host {

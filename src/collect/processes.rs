@@ -1,27 +1,62 @@
 //! Reads who the holders are: only the few processes that the report names.
 
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::Path;
 
 use procfs::FromBufRead;
 use procfs::process::{LimitValue, Limits};
 
+use super::descriptors::Walk;
+use super::details::Details;
 use super::{read_fact, why};
 use crate::kernel::{decimal, lines, passwd, stat, words};
-use crate::model::{Coverage, DescriptorUse, Fact, HeldDescriptor, Process, ProcessId, Unknown};
+use crate::model::{
+    Coverage, DescriptorUse, Fact, Gap, GapKind, Inode, Process, ProcessId, Unknown, count_of,
+};
 
-/// Reads each process that holds something, once. A process that is gone, or whose pid is another
-/// process by now, is left out of the list; its descriptors say that it was there.
+/// Processes of which more than the name is read, in one run.
+const DETAILED_AT_MOST: usize = 256;
+
+/// Reads each process that holds something, once, and what it waits for if it holds something
+/// `suspect`. A process that is gone, or whose pid is another process by now, is left out of the
+/// list; its descriptors say that it was there.
 pub(super) fn read(
     proc_root: &Path,
-    held: &[HeldDescriptor],
-    _coverage: &mut Coverage,
+    walk: &Walk,
+    suspect: &HashSet<Inode>,
+    coverage: &mut Coverage,
 ) -> Vec<Process> {
     let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
-    let mut ids: Vec<ProcessId> = held.iter().map(|held| held.process).collect();
+    let holds_suspect: BTreeSet<ProcessId> = walk
+        .held
+        .iter()
+        .filter(|held| suspect.contains(&held.inode))
+        .map(|held| held.process)
+        .collect();
+    let detailed: BTreeSet<&ProcessId> = holds_suspect.iter().take(DETAILED_AT_MOST).collect();
+    let left_out = (holds_suspect.len() - detailed.len()) as u64;
+    if left_out > 0 {
+        coverage.gaps.push(Gap {
+            kind: GapKind::Details,
+            what: format!("what {} wait for", count_of(left_out, "holder")),
+            why: format!("only {DETAILED_AT_MOST} are looked at so closely"),
+            needs: None,
+            count: left_out,
+        });
+    }
+    let details = Details::new(proc_root);
+    let mut ids: Vec<ProcessId> = walk.held.iter().map(|held| held.process).collect();
     ids.dedup();
     ids.into_iter()
-        .filter_map(|id| read_one(proc_root, id, &passwd))
+        .filter_map(|id| {
+            let mut process = read_one(proc_root, id, &passwd)?;
+            if detailed.contains(&id) {
+                let waiting = walk.waiting.get(&id).cloned().unwrap_or_default();
+                process.detail = Fact::Known(details.read(&process, &waiting));
+            }
+            Some(process)
+        })
         .collect()
 }
 
@@ -36,6 +71,7 @@ fn read_one(proc_root: &Path, id: ProcessId, passwd: &[u8]) -> Option<Process> {
     Some(Process {
         id,
         comm: stat.comm,
+        parent: stat.parent,
         state: stat.state,
         command_line: read_fact(read("cmdline"), |bytes| Some(command_line(bytes))),
         exe: link(&directory.join("exe")),

@@ -5,17 +5,21 @@
 //! than its evidence; "nobody" and "nothing" need complete coverage.
 //!
 //! To add a finding: a file with a `find` function, its identifier in `model`, its line in
-//! [`RULES`], its page in `docs/findings`.
+//! [`RULES`], its page in `docs/findings`. Why a queue is stuck is in `cause`.
 
 mod accept_queue;
 mod accept_queue_backlog;
 mod accept_queue_leak;
 mod accept_queue_overflow;
+mod cause;
 mod close_wait_half_closed;
 mod close_wait_leak;
 mod phrase;
 #[cfg(test)]
+mod test_stuck;
+#[cfg(test)]
 mod test_table;
+mod wait;
 
 use std::cmp::Reverse;
 use std::time::Duration;

@@ -131,3 +131,10 @@ pub(super) fn far_ends<'e>(
         "sock_diag, exact look-up",
     ))
 }
+
+/// The path of the hierarchy that says most about where a process belongs: the longest.
+pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
+    let lines = cgroup.split(|byte| *byte == b'\n');
+    let paths = lines.filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
+    paths.max_by_key(|path| path.len()).unwrap_or_default()
+}

@@ -94,8 +94,12 @@ impl Case {
     }
 
     pub(crate) fn held_by(self, name: &str) -> Case {
+        self.with_holder(process(name))
+    }
+
+    pub(crate) fn with_holder(self, process: Process) -> Case {
         Case {
-            holder: Some(process(name)),
+            holder: Some(process),
             ..self
         }
     }
@@ -178,6 +182,7 @@ pub(crate) fn process(name: &str) -> Process {
     Process {
         id: HOLDER,
         comm: name.as_bytes().to_vec(),
+        parent: 1,
         state: ProcessState('S'),
         command_line: Fact::Known(vec![name.as_bytes().to_vec()]),
         exe: Fact::Known(format!("/usr/bin/{name}").into_bytes()),

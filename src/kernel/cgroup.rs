@@ -29,6 +29,23 @@ pub fn paths(cgroup: &[u8]) -> impl Iterator<Item = &[u8]> {
     lines(cgroup).filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2))
 }
 
+/// The path in the unified hierarchy (line `0::`).
+pub fn unified_path(cgroup: &[u8]) -> Option<&[u8]> {
+    lines(cgroup).find_map(|line| line.strip_prefix(b"0::"))
+}
+
+/// The path in the v1 hierarchy that has `controller`.
+pub fn controller_path<'a>(cgroup: &'a [u8], controller: &[u8]) -> Option<&'a [u8]> {
+    lines(cgroup).find_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':');
+        let controllers = fields.nth(1)?;
+        let has = controllers
+            .split(|byte| *byte == b',')
+            .any(|name| name == controller);
+        fields.next().filter(|_| has)
+    })
+}
+
 /// `ID`, `docker-ID.scope`, `cri-containerd-ID.scope`, `crio-ID.scope`, `libpod-ID.scope`.
 fn container_of_part(part: &[u8]) -> Option<String> {
     let part = part.strip_suffix(b".scope").unwrap_or(part);
@@ -79,5 +96,14 @@ mod tests {
         check("4:memory:/kubepods/burstable/pod1/ID\n", None, true);
         check("0::/\n", None, false);
         check("garbage\n", None, false);
+    }
+
+    #[test]
+    fn paths_by_hierarchy() {
+        let text = b"7:cpu,cpuacct:/a\n5:freezer:/b\n0::/c\n";
+        assert_eq!(unified_path(text), Some(&b"/c"[..]));
+        assert_eq!(controller_path(text, b"freezer"), Some(&b"/b"[..]));
+        assert_eq!(controller_path(text, b"cpuacct"), Some(&b"/a"[..]));
+        assert_eq!(controller_path(b"0::/c\n", b"freezer"), None);
     }
 }

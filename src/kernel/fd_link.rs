@@ -3,6 +3,12 @@
 use super::decimal;
 use crate::model::Inode;
 
+/// The target of an epoll descriptor.
+pub const EPOLL: &[u8] = b"anon_inode:[eventpoll]";
+
+/// The target of an io_uring descriptor.
+pub const IO_URING: &[u8] = b"anon_inode:[io_uring]";
+
 /// The inode in `socket:[4026]`; `None` for any other target.
 pub fn socket_inode(target: &[u8]) -> Option<Inode> {
     bracketed(target, b"socket:[")

@@ -6,11 +6,15 @@
 
 pub mod cgroup;
 pub mod fd_link;
+pub mod fdinfo;
+pub mod mountinfo;
 pub mod netstat;
 pub mod passwd;
 pub mod proc_net_tcp;
+pub mod runtime;
 pub mod sock_diag;
 pub mod stat;
+pub mod syscall;
 
 /// A file of the kernel was not in the form that its parser understands.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -293,6 +293,7 @@ fields! {
     Process {
         id,
         comm,
+        parent,
         state,
         command_line,
         exe,

@@ -1,0 +1,74 @@
+//! `/proc/self/mountinfo` (`man 5 proc_pid_mountinfo`): where the cgroup hierarchies are.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::{lines, words};
+
+/// Mount points of the hierarchies in which processes can be frozen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CgroupMounts {
+    /// The unified hierarchy (cgroup v2).
+    pub unified: Option<PathBuf>,
+    /// The v1 hierarchy with the controller `freezer`.
+    pub freezer: Option<PathBuf>,
+}
+
+/// Finds them; a mount of a part of a hierarchy does not count.
+pub fn cgroup_mounts(mountinfo: &[u8]) -> CgroupMounts {
+    let mut mounts = CgroupMounts::default();
+    for line in lines(mountinfo) {
+        let fields: Vec<&[u8]> = words(line).collect();
+        // Optional fields end at a hyphen; behind it: type, source, options of the superblock.
+        let Some(hyphen) = fields.iter().position(|field| *field == b"-") else {
+            continue;
+        };
+        let (Some(root), Some(point), Some(kind)) =
+            (fields.get(3), fields.get(4), fields.get(hyphen + 1))
+        else {
+            continue;
+        };
+        if *root != b"/" {
+            continue;
+        }
+        let options = fields.get(hyphen + 3).copied().unwrap_or_default();
+        let point = Path::new(OsStr::from_bytes(point)).to_owned();
+        match *kind {
+            b"cgroup2" => mounts.unified.get_or_insert(point),
+            b"cgroup"
+                if options
+                    .split(|byte| *byte == b',')
+                    .any(|option| option == b"freezer") =>
+            {
+                mounts.freezer.get_or_insert(point)
+            }
+            _ => continue,
+        };
+    }
+    mounts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_hierarchies_are_found() {
+        let text = b"24 1 0:21 / /sys/fs/cgroup ro - tmpfs tmpfs rw\n\
+            25 24 0:22 / /sys/fs/cgroup/unified rw shared:4 - cgroup2 cgroup2 rw\n\
+            26 24 0:23 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            27 24 0:24 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\n\
+            28 24 0:22 /part /mnt rw - cgroup2 cgroup2 rw\nbroken\n";
+        let mounts = cgroup_mounts(text);
+        assert_eq!(
+            mounts.unified.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/unified"))
+        );
+        assert_eq!(
+            mounts.freezer.as_deref(),
+            Some(Path::new("/sys/fs/cgroup/freezer"))
+        );
+        assert_eq!(cgroup_mounts(b""), CgroupMounts::default());
+    }
+}
