@@ -4,7 +4,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -21,8 +20,8 @@ use support::clock::{Moment, eventually};
 use support::command::{Ended, tcpleak};
 use support::in_own_namespace;
 use support::scan::{
-    LOWERED, OLD, accepted, descriptors_of, findings, held_by, listener_of, only, report, request,
-    scan, start,
+    Directory, LOWERED, OLD, accepted, descriptors_of, findings, held_by, listener_of, only,
+    report, request, scan, start,
 };
 use support::sockets::{LOOPBACK, connection, listen_at};
 
@@ -208,24 +207,6 @@ fn a_half_closed_connection_that_is_being_answered_is_no_leak() {
             .to_string()
             .contains(&case.server_pid().to_string())
     );
-}
-
-/// A directory that goes with its owner.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Directory {
-        let path = std::env::temp_dir().join(format!("tcpleak-{name}-{}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Directory(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        // A test has failed already if this does.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 /// A program that has `descriptor` as its standard input and sleeps.

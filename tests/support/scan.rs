@@ -24,6 +24,7 @@ pub(crate) fn request() -> Request {
     Request {
         source: SourceChoice::SockDiag,
         entries: Entries::Suspects,
+        close_wait_age: OLD,
         accept_age: OLD,
         settle: Duration::ZERO,
         proc_root: PathBuf::from("/proc"),
@@ -116,4 +117,22 @@ pub(crate) fn numbers(row: &SocketEntry) -> (u32, Option<u32>) {
 pub(crate) fn accepted<'t, 's>(table: &'t SocketTable<'s>) -> Vec<&'t CloseWait<'s>> {
     let sockets = table.close_wait.iter();
     sockets.filter(|socket| socket.accepted).collect()
+}
+
+/// A directory that goes with its owner.
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl Directory {
+    pub(crate) fn new(name: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("tcpleak-{name}-{}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Directory(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // A test has failed already if this does.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
