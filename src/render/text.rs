@@ -108,7 +108,16 @@ fn write_finding(to: &mut dyn Write, finding: &Finding, layout: Layout) -> io::R
         write_labelled(to, label, Style::Strong, command, unbroken)?;
         label = "";
     }
-    Ok(())
+    let more = format!("tcpleak explain {}", page_of(finding));
+    write_labelled(to, "  more", Style::Strong, &more, layout)
+}
+
+/// The page that says most about it: that of the cause, if it is known.
+fn page_of(finding: &Finding) -> &'static str {
+    match &finding.cause {
+        Some(cause) if cause.id != CauseId::Unknown => cause.id.as_str(),
+        _ => finding.id.as_str(),
+    }
 }
 
 /// The cause in two words, for the first line.
