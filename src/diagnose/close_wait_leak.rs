@@ -219,7 +219,7 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             format!(
                 "{} holds them as {}",
                 phrase::process(holder.process, holder.id),
-                fd_list(&fds)
+                phrase::fd_list(&fds)
             ),
             format!("/proc/{}/fd", holder.id.pid),
         ));
@@ -238,17 +238,6 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
         table,
     ));
     evidence
-}
-
-/// `fd 4`, `fds 4, 5, 6`, `fds 4, 5, 6, 7, 8, 9, … (23)`
-fn fd_list(fds: &[i32]) -> String {
-    const SHOWN: usize = 6;
-    let shown: Vec<String> = fds.iter().take(SHOWN).map(i32::to_string).collect();
-    match fds.len() {
-        1 => format!("fd {}", shown[0]),
-        n if n <= SHOWN => format!("fds {}", shown.join(", ")),
-        n => format!("fds {}, … ({n} in all)", shown.join(", ")),
-    }
 }
 
 fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {

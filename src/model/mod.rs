@@ -4,6 +4,7 @@
 //! [`Snapshot`]; what they mean together is `join`'s and `diagnose`'s business.
 
 mod coverage;
+mod descriptors;
 mod fact;
 mod finding;
 mod process;
@@ -12,6 +13,7 @@ mod socket;
 mod text;
 
 pub use coverage::{Coverage, Gap, GapKind};
+pub use descriptors::{CrowdedProcess, DeadSocketSearch, DescriptorKind, Holdings};
 pub use fact::{Fact, Unknown};
 pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
