@@ -348,7 +348,10 @@ impl<'a> Search<'a> {
             is_same(root, suspect)
                 && match protocol(proc_root, suspect) {
                     Some(Protocol::Tcp) => true,
-                    Some(Protocol::Mptcp) => mptcp.insert(suspect.inode) || true,
+                    Some(Protocol::Mptcp) => {
+                        mptcp.insert(suspect.inode);
+                        true
+                    }
                     None => false,
                 }
         });

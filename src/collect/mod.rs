@@ -125,8 +125,13 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         },
         &mut coverage,
     )?;
-    let mut queue_reads =
-        queues::read_until_they_agree(&mut sockets, &first, started, &mut coverage)?;
+    // A list is of one moment and of these states: further reads would add rows of others.
+    let mut queue_reads = match request.entries {
+        Entries::InStates(_) => Vec::new(),
+        Entries::Suspects | Entries::SuspectsAndAllListeners => {
+            queues::read_until_they_agree(&mut sockets, &first, started, &mut coverage)?
+        }
+    };
     let watch = queues::time_to_watch(&queue_reads, request.accept_age, request.settle);
 
     // What follows takes a while; the second look at suspect queues comes after it, so that

@@ -90,6 +90,7 @@ fn read_one(proc_root: &Path, id: ProcessId, passwd: &[u8]) -> Option<Process> {
     Some(Process {
         id,
         comm: stat.comm,
+        parent: stat.parent,
         state: stat.state,
         command_line: read_fact(read("cmdline"), |bytes| Some(command_line(bytes))),
         exe: link(&directory.join("exe")),

@@ -1,12 +1,10 @@
 //! `accept-queue-leak`: connections wait for `accept()` and nobody takes them.
 
 use crate::join::{Listener, SocketTable};
-use crate::model::{
-    CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, count_of,
-    human_duration,
-};
+use crate::model::{Confidence, Evidence, Finding, FindingId, Severity, count_of, human_duration};
 
 use super::accept_queue::{self, QueueState};
+use super::queue_cause::{self, Stuck};
 use super::{Thresholds, phrase};
 
 pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Finding> {
@@ -33,6 +31,8 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
             phrase::descriptor_paths(&listener.holders),
         ));
     }
+    let why = queue_cause::explain(&Stuck::new(listener, table));
+    evidence.extend(why.evidence);
     Finding {
         id: FindingId::AcceptQueueLeak,
         severity: Severity::Critical,
@@ -44,16 +44,29 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
         subject: accept_queue::subject(listener),
         count: u64::from(listener.accept_queue),
         oldest: listener.oldest_wait(),
-        cause: Some(CauseVerdict {
-            id: CauseId::Unknown,
-            confidence: Confidence::Certain,
-            summary: "this version does not look at what the holder waits for".into(),
-        }),
-        other_causes: Vec::new(),
+        cause: Some(why.cause),
+        other_causes: why.other_causes,
         evidence,
-        remedy: remedy(listener),
-        confirm: accept_queue::confirm(listener),
+        remedy: why.remedy.unwrap_or_else(|| remedy(listener)),
+        confirm: confirm(listener, table),
     }
+}
+
+/// The queue, and what its holders wait for.
+fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
+    let mut commands = accept_queue::confirm(listener);
+    let stuck = Stuck::new(listener, table);
+    if let Some(judged) = stuck.judged.first() {
+        let pid = judged.process.id.pid;
+        commands.push(format!("cat /proc/{pid}/task/*/syscall"));
+        if let (Some(registered), Some(inode)) =
+            (judged.registrations.first(), listener.entry.inode)
+        {
+            let epoll = registered.epoll;
+            commands.push(format!("grep ino:{:x} /proc/{pid}/fdinfo/{epoll}", inode.0));
+        }
+    }
+    commands
 }
 
 fn what(listener: &Listener<'_>) -> String {

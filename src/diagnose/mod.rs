@@ -5,19 +5,26 @@
 //! than its evidence; "nobody" and "nothing" need complete coverage.
 //!
 //! To add a finding: a file with a `find` function, its identifier in `model`, its line in
-//! [`RULES`], its page in `docs/findings`.
+//! `RULES`, its page in `docs/findings`. Why a queue is stuck is in `queue_cause`, why sockets stay
+//! in CLOSE_WAIT in `close_wait_cause`.
 
 mod accept_queue;
 mod accept_queue_backlog;
 mod accept_queue_leak;
 mod accept_queue_overflow;
+mod close_wait_cause;
 mod close_wait_half_closed;
 mod close_wait_leak;
 mod dead_socket_leak;
 mod descriptor_exhaustion;
+mod judgement;
 mod phrase;
+mod queue_cause;
+#[cfg(test)]
+mod test_stuck;
 #[cfg(test)]
 mod test_table;
+mod wait;
 
 use std::cmp::Reverse;
 use std::time::Duration;

@@ -135,10 +135,17 @@ pub(super) fn far_ends<'e>(
         parts.push(format!("{gone} gone from every table"));
     }
     if elsewhere > 0 {
-        parts.push(format!("{elsewhere} not on this machine"));
+        parts.push(format!("{elsewhere} not looked up"));
     }
     Some(Evidence::new(
         format!("far ends: {}", join_words(&parts)),
         "sock_diag, exact look-up",
     ))
+}
+
+/// The path of the hierarchy that says most about where a process belongs: the longest.
+pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
+    let lines = cgroup.split(|byte| *byte == b'\n');
+    let paths = lines.filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
+    paths.max_by_key(|path| path.len()).unwrap_or_default()
 }

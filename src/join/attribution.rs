@@ -42,19 +42,25 @@ impl<'a> Listeners<'a> {
     /// Positions of the listeners that fit `connection` best: none if no listener fits, several
     /// only for a group that shares one address (SO_REUSEPORT).
     pub fn of_connection(&self, connection: &SocketEntry) -> Vec<usize> {
-        let key = (connection.netns, connection.local.port());
-        let fits: Vec<(Fit, usize)> = self
-            .by_port
-            .get(&key)
-            .into_iter()
-            .flatten()
-            .filter_map(|index| Some((fit(self.entries[*index], connection)?, *index)))
-            .collect();
-        let best = fits.iter().map(|(fit, _)| *fit).max();
-        fits.into_iter()
+        let best = self.fits(connection).map(|(fit, _)| fit).max();
+        self.fits(connection)
             .filter(|(fit, _)| Some(*fit) == best)
             .map(|(_, index)| index)
             .collect()
+    }
+
+    /// Positions of all listeners that fit `connection`, however well.
+    pub(super) fn fitting(&self, connection: &SocketEntry) -> Vec<usize> {
+        self.fits(connection).map(|(_, index)| index).collect()
+    }
+
+    fn fits(&self, connection: &SocketEntry) -> impl Iterator<Item = (Fit, usize)> {
+        let key = (connection.netns, connection.local.port());
+        self.by_port
+            .get(&key)
+            .into_iter()
+            .flatten()
+            .filter_map(move |index| Some((fit(self.entries[*index], connection)?, *index)))
     }
 }
 

@@ -125,39 +125,72 @@ fn pools<'a>(
         Queues::Listen { accept_queue, .. } => accept_queue,
         Queues::Stream { .. } => 0,
     };
-    let mut pools: BTreeMap<Vec<usize>, Pool<'a>> = BTreeMap::new();
-    let mut strays = Vec::new();
-    for row in rows.filter(|row| row.is_unaccepted()) {
-        let mut members = listeners.of_connection(row);
-        if members.is_empty() {
-            strays.push(row);
-            continue;
-        }
-        // Of a group, only members with a queue can have it.
-        if members.len() > 1 && members.iter().any(|index| queue_of(index) > 0) {
+    // Of several listeners, only those with a queue can have a connection in it.
+    let with_queue = |mut members: Vec<usize>| {
+        if members.iter().any(|index| queue_of(index) > 0) {
             members.retain(|index| queue_of(index) > 0);
         }
-        let queue = members.iter().map(queue_of).sum();
-        let pool = pools.entry(members).or_insert(Pool {
-            queue,
-            children: Vec::new(),
-        });
-        pool.children.push(row);
-    }
-    // Queues in which nothing is visible.
-    let covered: HashSet<usize> = pools.keys().flatten().copied().collect();
-    for index in (0..listeners.entries().len()).filter(|index| !covered.contains(index)) {
-        if queue_of(&index) > 0 {
-            pools.insert(
-                vec![index],
-                Pool {
-                    queue: queue_of(&index),
-                    children: Vec::new(),
-                },
-            );
+        members
+    };
+    let mut preferred: BTreeMap<Vec<usize>, Vec<&SocketEntry>> = BTreeMap::new();
+    let mut strays = Vec::new();
+    for row in rows.filter(|row| row.is_unaccepted()) {
+        match listeners.of_connection(row) {
+            members if members.is_empty() => strays.push(row),
+            members => preferred.entry(with_queue(members)).or_default().push(row),
         }
     }
-    (pools, strays)
+    let mut pools: Vec<(Vec<usize>, Vec<&SocketEntry>)> = Vec::new();
+    for (members, rows) in preferred {
+        let room: u32 = members.iter().map(queue_of).sum();
+        if rows.len() <= room as usize {
+            merge(&mut pools, members, rows);
+        } else {
+            // More than those queues hold: some came in before the listener that would take them
+            // now was opened, and still wait at another one.
+            let mut fitting: BTreeMap<Vec<usize>, Vec<&SocketEntry>> = BTreeMap::new();
+            for row in rows {
+                let members = with_queue(listeners.fitting(row));
+                fitting.entry(members).or_default().push(row);
+            }
+            for (members, rows) in fitting {
+                merge(&mut pools, members, rows);
+            }
+        }
+    }
+    // Queues in which nothing is visible.
+    let covered: HashSet<usize> = pools
+        .iter()
+        .flat_map(|(members, _)| members)
+        .copied()
+        .collect();
+    for index in (0..listeners.entries().len()).filter(|index| !covered.contains(index)) {
+        if queue_of(&index) > 0 {
+            pools.push((vec![index], Vec::new()));
+        }
+    }
+    let pool = |(members, children): (Vec<usize>, Vec<&'a SocketEntry>)| {
+        let queue = members.iter().map(queue_of).sum();
+        (members, Pool { queue, children })
+    };
+    (pools.into_iter().map(pool).collect(), strays)
+}
+
+/// Adds rows that wait at one of `members`, which then share a pool with whoever shares one of them.
+fn merge<'a>(
+    pools: &mut Vec<(Vec<usize>, Vec<&'a SocketEntry>)>,
+    mut members: Vec<usize>,
+    mut rows: Vec<&'a SocketEntry>,
+) {
+    let shares = |pool: &mut (Vec<usize>, _)| pool.0.iter().any(|one| members.contains(one));
+    let shared: Vec<_> = pools.extract_if(.., shares).collect();
+    for (other_members, other_rows) in shared {
+        members.extend(other_members);
+        rows.extend(other_rows);
+    }
+    members.sort_unstable();
+    members.dedup();
+    pools.push((members, rows));
 }
 
 /// Every listener with its queue, and the unaccepted connections that no listener matches.

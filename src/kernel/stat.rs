@@ -12,6 +12,8 @@ pub struct Stat {
     pub comm: Vec<u8>,
     /// Field 3.
     pub state: ProcessState,
+    /// Field 4, the parent's pid.
+    pub parent: u32,
     /// Bit `PF_KTHREAD` of field 9: a kernel thread, which has no descriptors.
     pub kernel_thread: bool,
     /// Fields 14 and 15 added up, in clock ticks.
@@ -57,6 +59,9 @@ pub fn parse_stat(line: &[u8]) -> Result<Stat, ParseError> {
         id: u32::try_from(id).ok().ok_or(missing("pid"))?,
         comm: comm.to_vec(),
         state: ProcessState(char::from(*state)),
+        parent: u32::try_from(number(4, "ppid")?)
+            .ok()
+            .ok_or(missing("ppid"))?,
         kernel_thread: number(9, "flags")? & PF_KTHREAD != 0,
         cpu_ticks: number(14, "utime")? + number(15, "stime")?,
         start_time: number(22, "starttime")?,
@@ -90,6 +95,7 @@ mod tests {
         check(b"12 )x(", "comm");
         check(b"x (y) S 1 2", "pid");
         check(b"1 (y)", "state");
+        check(b"1 (y) S", "ppid");
         check(b"1 (y) S 1", "flags");
         check(b"1 (y) S 1 2 3 4 5 0", "utime");
     }

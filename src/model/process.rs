@@ -31,6 +31,8 @@ pub struct Process {
     pub id: ProcessId,
     /// The command name as the process chose it: any bytes, at most 15.
     pub comm: Vec<u8>,
+    /// Pid of the parent.
+    pub parent: u32,
     /// State of the thread group's leader.
     pub state: ProcessState,
     /// The words of the command line, any bytes.
@@ -209,14 +211,12 @@ impl EpollRegistration {
 }
 
 impl fmt::Display for EpollRegistration {
-    /// The mask by its names: `EPOLLIN|EPOLLET`.
+    /// The mask by its names: `EPOLLIN|EPOLLET`. EPOLLERR and EPOLLHUP are always on and left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [(u32, &str); 12] = [
+        const NAMES: [(u32, &str); 10] = [
             (EpollRegistration::IN, "EPOLLIN"),
             (0x002, "EPOLLPRI"),
             (0x004, "EPOLLOUT"),
-            (0x008, "EPOLLERR"),
-            (0x010, "EPOLLHUP"),
             (0x040, "EPOLLRDNORM"),
             (0x2000, "EPOLLRDHUP"),
             (EpollRegistration::EXCLUSIVE, "EPOLLEXCLUSIVE"),

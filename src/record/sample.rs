@@ -265,6 +265,7 @@ fn processes() -> Vec<Process> {
     let known = Process {
         id: id(),
         comm: BYTES.to_vec(),
+        parent: 1,
         state: ProcessState('t'),
         command_line: Fact::Known(vec![
             BYTES.to_vec(),
@@ -287,6 +288,7 @@ fn processes() -> Vec<Process> {
     processes.extend(UNKNOWN.map(|reason| Process {
         id: id(),
         comm: Vec::new(),
+        parent: u32::MAX,
         state: ProcessState('\u{ff}'),
         command_line: Fact::Unknown(reason),
         exe: Fact::Unknown(reason),

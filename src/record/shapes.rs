@@ -294,6 +294,7 @@ fields! {
     Process {
         id,
         comm,
+        parent,
         state,
         command_line,
         exe,

@@ -1,0 +1,121 @@
+//! `acceptor-busy`: the threads that could accept are computing.
+
+use std::time::Duration;
+
+use super::{Cause, CauseId, Judgement, Reason, Stuck};
+use crate::diagnose::wait::Wait;
+use crate::model::{Confidence, Evidence, human_duration};
+
+pub(super) const CAUSE: Cause = Cause {
+    id: CauseId::AcceptorBusy,
+    judge,
+};
+
+/// `USER_HZ`: `/proc/PID/stat` counts in hundredths of a second on every architecture in use.
+const TICK: Duration = Duration::from_millis(10);
+
+fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
+    if let Some(reason) = stuck.waits_hidden() {
+        return Judgement::CannotTell(reason);
+    }
+    if stuck.sleepers_on_listener() > 0 {
+        return Judgement::DoesNotHold;
+    }
+    let over = stuck.listener.movement.map(|movement| movement.over);
+    let running = stuck.judged.iter().flat_map(|judged| {
+        let threads = judged
+            .threads
+            .iter()
+            .filter(|(_, wait)| *wait == Wait::Running);
+        threads.map(move |(thread, _)| (judged, *thread))
+    });
+    // The one that used most.
+    let Some((judged, thread)) = running.max_by_key(|(_, thread)| thread.cpu_ticks_between_looks)
+    else {
+        return Judgement::DoesNotHold;
+    };
+    let used = thread
+        .cpu_ticks_between_looks
+        .map(|ticks| TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)));
+    let share = match (used, over) {
+        (Some(used), Some(over)) => Some((used, over)),
+        _ => None,
+    };
+    let others_wait = stuck.waits().any(Wait::is_for_events);
+    let confidence = match share {
+        // Caught in the middle of a little work.
+        Some((used, over)) if used * 4 < over => return Judgement::DoesNotHold,
+        Some((used, over)) if used * 2 >= over && !others_wait => Confidence::Likely,
+        _ => Confidence::Possible,
+    };
+    let pid = judged.process.id.pid;
+    let evidence = share.map(|(used, over)| {
+        Evidence::new(
+            format!(
+                "thread {} used {} of CPU time between the two looks, {} apart at most",
+                thread.tid,
+                human_duration(used),
+                human_duration(over)
+            ),
+            format!("/proc/{pid}/task/{}/stat", thread.tid),
+        )
+    });
+    Judgement::Holds(Reason {
+        confidence,
+        summary: format!(
+            "{} is computing (thread {}), and the queue does not get its turn",
+            stuck.names(),
+            thread.tid
+        ),
+        evidence: evidence.into_iter().collect(),
+        remedy: format!(
+            "See what it computes: `perf top -p {pid}`, `gdb -p {pid} -batch -ex bt`, py-spy, jstack. \
+             If it does not end by itself, restart it. In the program: long work off the thread \
+             that accepts."
+        ),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diagnose::test_stuck::{StuckCase, expect};
+
+    #[test]
+    fn running_most_of_the_time_between_the_looks() {
+        let case = |ticks| StuckCase::unregistered().running(Some(ticks));
+        expect(&case(24), judge, Some(Confidence::Likely), "computing");
+        expect(&case(8), judge, Some(Confidence::Possible), "computing");
+        expect(&case(5), judge, None, "");
+        expect(
+            &StuckCase::unregistered().running(None).looked_once(),
+            judge,
+            Some(Confidence::Possible),
+            "",
+        );
+    }
+
+    #[test]
+    fn threads_that_wait_leave_it_open() {
+        let case = StuckCase::unregistered()
+            .running(Some(25))
+            .thread('S', "poll", 0);
+        expect(&case, judge, Some(Confidence::Possible), "computing");
+    }
+
+    #[test]
+    fn asleep_is_not_busy_and_unread_is_not_judged() {
+        expect(
+            &StuckCase::unregistered().thread('S', "futex", 0),
+            judge,
+            None,
+            "",
+        );
+        let on_it = StuckCase::epoll(0x8000_0019)
+            .thread('S', "epoll_wait", 4)
+            .running(Some(25));
+        expect(&on_it, judge, None, "");
+        let unread = StuckCase::unregistered().thread_unread();
+        assert!(matches!(unread.judge(judge), Judgement::CannotTell(_)));
+    }
+}

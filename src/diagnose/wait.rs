@@ -1,0 +1,241 @@
+//! What a thread waits for, from its state and its system call.
+
+use std::fmt;
+
+use crate::model::{Fact, SystemCall, Thread};
+
+/// What a thread waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Nothing: it runs.
+    Running,
+    /// For events of an epoll set.
+    Epoll { set: i32 },
+    /// For events of descriptors that only its own memory names.
+    Poll { call: String },
+    /// For a connection on a listener.
+    Accept { fd: i32 },
+    /// For completions of an io_uring.
+    IoUring,
+    /// For SIGCONT.
+    Stopped,
+    /// For a tracer.
+    Traced,
+    /// In another system call, with the descriptor that is its first argument if it takes one.
+    Blocked { call: String, fd: Option<i32> },
+    /// It sleeps, and where could not be read.
+    Unknown(String),
+}
+
+/// What `thread` waits for.
+pub(super) fn wait_of(thread: &Thread) -> Wait {
+    if thread.state.is_stopped() {
+        return Wait::Stopped;
+    }
+    if thread.state.is_traced() {
+        return Wait::Traced;
+    }
+    if thread.state.is_running() {
+        return Wait::Running;
+    }
+    let place = thread
+        .wait_channel
+        .known()
+        .map(String::as_str)
+        .filter(|name| !name.is_empty());
+    match &thread.system_call {
+        Fact::Known(SystemCall::Running) => Wait::Running,
+        Fact::Known(SystemCall::In {
+            number,
+            name,
+            arguments,
+        }) => {
+            let call = name
+                .clone()
+                .unwrap_or_else(|| format!("system call {number}"));
+            in_call(&call, first_as_fd(arguments), place)
+        }
+        Fact::Known(SystemCall::NotInCall) => match place {
+            Some(place) => Wait::Blocked {
+                call: format!("the kernel ({place})"),
+                fd: None,
+            },
+            None => Wait::Unknown("it is in no system call".into()),
+        },
+        Fact::Unknown(reason) => match place {
+            Some(place) => by_place(place),
+            None => Wait::Unknown(reason.to_string()),
+        },
+    }
+}
+
+fn in_call(call: &str, fd: Option<i32>, place: Option<&str>) -> Wait {
+    match (call, fd) {
+        ("epoll_wait" | "epoll_pwait" | "epoll_pwait2", Some(set)) => Wait::Epoll { set },
+        ("poll" | "ppoll" | "select" | "pselect6", _) => Wait::Poll { call: call.into() },
+        ("accept" | "accept4", Some(fd)) => Wait::Accept { fd },
+        ("io_uring_enter", _) => Wait::IoUring,
+        // After a stop, poll and sleeps go on as this call, which does not say what it restarts.
+        ("restart_syscall", _) => match place {
+            Some(place) => by_place(place),
+            None => Wait::Unknown("a system call was restarted, and does not say which".into()),
+        },
+        (takes_fd, fd) if TAKES_DESCRIPTOR.contains(&takes_fd) => Wait::Blocked {
+            call: call.into(),
+            fd,
+        },
+        _ => Wait::Blocked {
+            call: call.into(),
+            fd: None,
+        },
+    }
+}
+
+const TAKES_DESCRIPTOR: [&str; 19] = [
+    "read",
+    "readv",
+    "pread64",
+    "recvfrom",
+    "recvmsg",
+    "recvmmsg",
+    "write",
+    "writev",
+    "sendto",
+    "sendmsg",
+    "sendfile",
+    "splice",
+    "connect",
+    "flock",
+    "fcntl",
+    "fsync",
+    "fdatasync",
+    "mq_timedreceive",
+    "io_getevents",
+];
+
+/// By the function in which it sleeps (`/proc/PID/wchan`).
+fn by_place(place: &str) -> Wait {
+    match place {
+        "poll_schedule_timeout.constprop.0"
+        | "do_sys_poll"
+        | "do_poll"
+        | "do_select"
+        | "poll_schedule_timeout" => Wait::Poll {
+            call: "poll".into(),
+        },
+        other => Wait::Blocked {
+            call: format!("the kernel ({other})"),
+            fd: None,
+        },
+    }
+}
+
+fn first_as_fd(arguments: &[u64; 6]) -> Option<i32> {
+    i32::try_from(arguments[0]).ok()
+}
+
+impl Wait {
+    /// It waits for events, and an event would wake it.
+    pub(super) fn is_for_events(&self) -> bool {
+        matches!(self, Wait::Epoll { .. } | Wait::Poll { .. })
+    }
+}
+
+impl fmt::Display for Wait {
+    /// As the verb of a sentence about a thread.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wait::Running => f.write_str("running"),
+            Wait::Epoll { set } => write!(f, "asleep in epoll_wait on fd {set}"),
+            Wait::Poll { call } => write!(f, "asleep in {call}"),
+            Wait::Accept { fd } => write!(f, "asleep in accept on fd {fd}"),
+            Wait::IoUring => f.write_str("asleep in io_uring_enter"),
+            Wait::Stopped => f.write_str("stopped (state T)"),
+            Wait::Traced => f.write_str("stopped by a tracer (state t)"),
+            Wait::Blocked { call, fd: Some(fd) } => write!(f, "asleep in {call} on fd {fd}"),
+            Wait::Blocked { call, fd: None } => write!(f, "asleep in {call}"),
+            Wait::Unknown(reason) => write!(f, "asleep, where is not known ({reason})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ProcessState, Unknown};
+
+    fn check(state: char, call: Fact<SystemCall>, place: Fact<String>, expect: &str) {
+        let thread = Thread {
+            tid: 1,
+            comm: Vec::new(),
+            state: ProcessState(state),
+            cpu_ticks: 0,
+            cpu_ticks_between_looks: None,
+            system_call: call,
+            wait_channel: place,
+        };
+        assert_eq!(wait_of(&thread).to_string(), expect);
+    }
+
+    fn call(name: &str, first: u64) -> Fact<SystemCall> {
+        let arguments = [first, 0, 0, 0, 0, 0];
+        Fact::Known(SystemCall::In {
+            number: 0,
+            name: Some(name.into()),
+            arguments,
+        })
+    }
+
+    #[test]
+    fn the_state_comes_before_the_call() {
+        let none = || Fact::Unknown(Unknown::NotCollected);
+        check(
+            'S',
+            call("epoll_pwait", 4),
+            none(),
+            "asleep in epoll_wait on fd 4",
+        );
+        check('T', call("epoll_wait", 4), none(), "stopped (state T)");
+        check(
+            't',
+            call("epoll_wait", 4),
+            none(),
+            "stopped by a tracer (state t)",
+        );
+        check('R', Fact::Known(SystemCall::Running), none(), "running");
+        check(
+            'S',
+            call("recvfrom", 9),
+            none(),
+            "asleep in recvfrom on fd 9",
+        );
+        check('S', call("futex", 9), none(), "asleep in futex");
+        check('D', call("fsync", 3), none(), "asleep in fsync on fd 3");
+        check('S', call("accept4", 3), none(), "asleep in accept on fd 3");
+        check('S', call("ppoll", 3), none(), "asleep in ppoll");
+    }
+
+    #[test]
+    fn without_a_call_the_place_has_to_do() {
+        let place = |name: &str| Fact::Known(name.to_owned());
+        let denied = || Fact::Unknown(Unknown::Permission);
+        check(
+            'S',
+            call("restart_syscall", 0),
+            place("do_sys_poll"),
+            "asleep in poll",
+        );
+        check(
+            'S',
+            denied(),
+            place(""),
+            "asleep, where is not known (permission denied)",
+        );
+        check(
+            'S',
+            denied(),
+            place("hrtimer_nanosleep"),
+            "asleep in the kernel (hrtimer_nanosleep)",
+        );
+    }
+}
