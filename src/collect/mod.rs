@@ -9,6 +9,7 @@
     reason = "collect is where clocks are read"
 )]
 
+mod closed;
 mod coverage;
 mod descriptors;
 mod details;
@@ -112,7 +113,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         }
         Entries::InStates(states) => states.clone(),
     };
-    let first = sockets.read(
+    let mut first = sockets.read(
         &Want {
             states,
             ports: None,
@@ -137,6 +138,12 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     );
     let wanted = wanted_inodes(request, newest_rows(&first, &queue_reads), &peers);
     let walk = descriptors::walk(&request.proc_root, &wanted, &mut coverage);
+    for rows in [&mut first]
+        .into_iter()
+        .chain(queue_reads.last_mut().map(|read| &mut read.sockets))
+    {
+        closed::take_out(&mut sockets, rows, &walk.held);
+    }
     let suspect = suspect_inodes(request, newest_rows(&first, &queue_reads));
     let mut processes = processes::read(&request.proc_root, &walk, &suspect, &mut coverage);
     if !watch.is_zero() {
