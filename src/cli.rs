@@ -27,6 +27,8 @@ pub enum Command {
     Scan(Scan),
     /// Print the socket table with holders, one socket a line, in ss's columns.
     List(List),
+    /// Print the reference page of a finding or cause.
+    Explain(Explain),
     /// Reproduce a case on loopback with a real server, and scan it.
     Demo(Demo),
 }
@@ -90,6 +92,19 @@ pub struct List {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Which finding or cause; without it, a list of all.
+    pub id: Option<String>,
+    /// Print to the terminal directly, however long the page is.
+    #[arg(long)]
+    pub no_pager: bool,
+    /// When to use colour.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
 }
 
 /// Options of `demo`.

@@ -1,6 +1,8 @@
 //! What was typed, resolved against the terminal, the environment and the defaults.
 
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::cli;
@@ -71,24 +73,83 @@ impl cli::List {
 impl cli::Output {
     /// Width and colour for standard output as it is.
     pub fn layout(&self) -> Layout {
-        let stdout = std::io::stdout();
-        let terminal = stdout.is_terminal();
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
-        Layout {
-            width: rustix::termios::tcgetwinsize(&stdout)
-                .ok()
-                .map(|size| usize::from(size.ws_col))
-                .filter(|width| terminal && *width > 0),
-            color: match self.color {
-                cli::Color::Always => true,
-                cli::Color::Never => false,
-                cli::Color::Auto => terminal && !no_color && !dumb,
-            },
-            sockets: false,
-            all_listeners: false,
-        }
+        layout(self.color)
     }
+}
+
+impl cli::Explain {
+    /// Width and colour for standard output as it is.
+    pub fn layout(&self) -> Layout {
+        layout(self.color)
+    }
+
+    /// The pager for what does not fit the terminal; `None` where none is wanted or can be.
+    pub fn pager(&self) -> Option<Pager> {
+        let stdout = std::io::stdout();
+        if self.no_pager || is_dumb() || !stdout.is_terminal() {
+            return None;
+        }
+        let screen = rustix::termios::tcgetwinsize(&stdout).ok()?;
+        let typed = std::env::var_os("PAGER").unwrap_or_else(|| "less".into());
+        let (program, arguments) = words(&typed)?;
+        Some(Pager {
+            program,
+            arguments,
+            // What less has to be told unless its user has told it something else: leave at once
+            // if all fits, let colours through, leave the text on the screen.
+            less: std::env::var_os("LESS").is_none().then_some("FRX"),
+            rows: screen.ws_row.into(),
+            columns: screen.ws_col.into(),
+        })
+    }
+}
+
+/// What shows a text one screen after the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pager {
+    /// What to run.
+    pub program: OsString,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+    /// What the environment is to say in `LESS`, if it says nothing.
+    pub less: Option<&'static str>,
+    /// The terminal's height.
+    pub rows: usize,
+    /// The terminal's width.
+    pub columns: usize,
+}
+
+fn layout(color: cli::Color) -> Layout {
+    let stdout = std::io::stdout();
+    let terminal = stdout.is_terminal();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    Layout {
+        width: rustix::termios::tcgetwinsize(&stdout)
+            .ok()
+            .map(|size| usize::from(size.ws_col))
+            .filter(|width| terminal && *width > 0),
+        color: match color {
+            cli::Color::Always => true,
+            cli::Color::Never => false,
+            cli::Color::Auto => terminal && !no_color && !is_dumb(),
+        },
+        sockets: false,
+        all_listeners: false,
+    }
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|value| value == "dumb")
+}
+
+/// A program and its arguments, split at white space: no shell reads them. `None` if it is blank.
+fn words(command: &OsStr) -> Option<(OsString, Vec<OsString>)> {
+    let mut words = command
+        .as_bytes()
+        .split(u8::is_ascii_whitespace)
+        .filter(|word| !word.is_empty())
+        .map(|word| OsStr::from_bytes(word).to_owned());
+    Some((words.next()?, words.collect()))
 }
 
 impl From<&cli::Filter> for Filter {
@@ -119,5 +180,26 @@ impl From<cli::FailOn> for Severity {
             cli::FailOn::Warning => Severity::Warning,
             cli::FailOn::Critical => Severity::Critical,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pager_is_a_program_and_its_arguments() {
+        let check = |command: &str, expect: Option<(&str, &[&str])>| {
+            let expect = expect.map(|(program, arguments)| {
+                let arguments = arguments.iter().map(OsString::from).collect();
+                (OsString::from(program), arguments)
+            });
+            assert_eq!(words(command.as_ref()), expect, "{command:?}");
+        };
+        check("less", Some(("less", &[])));
+        check(" less  -R\t-S ", Some(("less", &["-R", "-S"])));
+        check("sh -c 'x; y'", Some(("sh", &["-c", "'x;", "y'"])));
+        check("", None);
+        check(" ", None);
     }
 }

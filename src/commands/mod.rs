@@ -1,6 +1,7 @@
 //! One file a command: glue between the stages, and nothing else.
 
 mod demo;
+mod explain;
 mod list;
 mod scan;
 
@@ -13,6 +14,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Scan(options) => scan::run(options),
         Command::List(options) => list::run(options),
+        Command::Explain(options) => explain::run(options),
         Command::Demo(options) => demo::run(options),
     }
 }

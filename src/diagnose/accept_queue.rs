@@ -112,14 +112,11 @@ fn waits(listener: &Listener<'_>) -> Option<Evidence> {
         .children
         .iter()
         .all(|child| child.entry.info.is_some());
-    let fact = if listener.children.len() == 1 {
-        format!("it has waited for {}", human_duration(longest))
-    } else {
-        format!(
-            "they have waited for {} to {}",
-            human_duration(shortest),
-            human_duration(longest)
-        )
+    let (shortest, longest) = (human_duration(shortest), human_duration(longest));
+    let fact = match listener.children.len() {
+        1 => format!("it has waited for {longest}"),
+        _ if shortest == longest => format!("each of them has waited for {longest}"),
+        _ => format!("they have waited for {shortest} to {longest}"),
     };
     Some(if from_info {
         Evidence::new(fact, "sock_diag, tcpi_last_data_sent")

@@ -4,7 +4,7 @@ use crate::join::{Listener, SocketTable};
 use crate::model::{Confidence, Evidence, Finding, FindingId, Severity, count_of, human_duration};
 
 use super::accept_queue::{self, QueueState};
-use super::cause::{self, Stuck};
+use super::queue_cause::{self, Stuck};
 use super::{Thresholds, phrase};
 
 pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Finding> {
@@ -31,7 +31,7 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
             phrase::descriptor_paths(&listener.holders),
         ));
     }
-    let why = cause::explain(&Stuck::new(listener, table));
+    let why = queue_cause::explain(&Stuck::new(listener, table));
     evidence.extend(why.evidence);
     Finding {
         id: FindingId::AcceptQueueLeak,

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 
 use crate::join::{CloseWait, SocketTable};
 use crate::model::{
-    CauseId, CauseVerdict, Confidence, Direction, Evidence, Fact, Finding, FindingId, Netns,
-    ProcessId, Severity, Subject, Timer, count_of, human_duration,
+    CauseId, Confidence, Direction, Evidence, Fact, Finding, FindingId, Netns, ProcessId, Severity,
+    Subject, Timer, count_of, human_duration,
 };
 
+use super::close_wait_cause::{self, Leaked};
 use super::{Thresholds, phrase};
 
 /// From which share of its descriptor limit on a leaking holder is about to fail, in percent.
@@ -99,10 +100,12 @@ fn finding(key: Key, sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Fin
         Some(age) => format!(", the oldest for {}", human_duration(age)),
         None => ", for how long cannot be told".into(),
     };
-    let (cause, other_causes) = causes(sockets);
+    let why = close_wait_cause::explain(&Leaked { sockets, table });
+    let mut evidence = evidence(sockets, table);
+    evidence.extend(why.evidence);
     Finding {
         id: FindingId::CloseWaitLeak,
-        severity: severity(sockets, oldest.is_some()),
+        severity: severity(sockets, oldest.is_some(), why.cause.id),
         confidence: confidence(sockets),
         summary: format!("{keeps}{age}"),
         subject: Subject::Connections {
@@ -113,25 +116,27 @@ fn finding(key: Key, sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Fin
         },
         count,
         oldest,
-        remedy: remedy(cause.as_ref().map(|cause| cause.id)),
-        cause,
-        other_causes,
-        evidence: evidence(sockets, table),
+        remedy: why.remedy.unwrap_or_default(),
+        cause: Some(why.cause),
+        other_causes: why.other_causes,
+        evidence,
         confirm: confirm(&key, sockets),
     }
 }
 
-fn severity(sockets: &[&CloseWait<'_>], age_is_known: bool) -> Severity {
+fn severity(sockets: &[&CloseWait<'_>], age_is_known: bool, cause: CauseId) -> Severity {
     let nearly_out = sockets[0].holders.iter().any(|holder| {
         let descriptors = holder
             .process
             .and_then(|process| process.descriptors.known());
         descriptors.is_some_and(|used| used.percent() >= CRITICAL_DESCRIPTOR_PERCENT)
     });
-    match (nearly_out, age_is_known) {
+    let harmless = cause == CauseId::IdlePoolConnection;
+    match (nearly_out, age_is_known && !harmless) {
         (true, _) => Severity::Critical,
         (false, true) => Severity::Warning,
-        // A socket that was closed by its peer a moment ago looks the same.
+        // A client's idle pool is bounded; and without an age, a socket that was closed by its
+        // peer a moment ago looks the same.
         (false, false) => Severity::Info,
     }
 }
@@ -152,57 +157,6 @@ fn confidence(sockets: &[&CloseWait<'_>]) -> Confidence {
         Confidence::Certain
     } else {
         Confidence::Likely
-    }
-}
-
-/// What is unread says how far the program got.
-fn causes(sockets: &[&CloseWait<'_>]) -> (Option<CauseVerdict>, Vec<CauseVerdict>) {
-    let mut by_cause: BTreeMap<CauseId, u64> = BTreeMap::new();
-    for socket in sockets {
-        let id = match (socket.fin_unread, socket.unread_bytes) {
-            (false, _) => CauseId::ReadNotClosed,
-            (true, 0) => CauseId::EofNotRead,
-            (true, _) => CauseId::DataNotRead,
-        };
-        *by_cause.entry(id).or_default() += 1;
-    }
-    let mut verdicts: Vec<(u64, CauseVerdict)> = by_cause
-        .into_iter()
-        .map(|(id, count)| (count, verdict(id, count, sockets.len() as u64)))
-        .collect();
-    verdicts.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    let mut verdicts = verdicts.into_iter().map(|(_, verdict)| verdict);
-    (verdicts.next(), verdicts.collect())
-}
-
-fn verdict(id: CauseId, count: u64, total: u64) -> CauseVerdict {
-    let of = if count == total {
-        String::new()
-    } else {
-        format!(" ({count} of {total} sockets)")
-    };
-    let (confidence, summary) = match id {
-        CauseId::EofNotRead => (
-            Confidence::Certain,
-            "the program has read all data and not the end of file behind it (Recv-Q 1): it does \
-             not look at these sockets any more",
-        ),
-        CauseId::DataNotRead => (
-            Confidence::Certain,
-            "the program has left data and the end of file unread (Recv-Q above 1)",
-        ),
-        // One recv() may drain the data with the FIN behind it before the program has seen the
-        // end of file (facts W2).
-        _ => (
-            Confidence::Likely,
-            "the program has read everything, most likely the end of file too (Recv-Q 0), and has \
-             not closed the socket",
-        ),
-    };
-    CauseVerdict {
-        id,
-        confidence,
-        summary: format!("{summary}{of}"),
     }
 }
 
@@ -295,22 +249,6 @@ fn fd_list(fds: &[i32]) -> String {
         n if n <= SHOWN => format!("fds {}", shown.join(", ")),
         n => format!("fds {}, … ({n} in all)", shown.join(", ")),
     }
-}
-
-fn remedy(cause: Option<CauseId>) -> String {
-    let fix = match cause {
-        Some(CauseId::ReadNotClosed) => {
-            "close the socket on every path after the end of file, errors included"
-        }
-        Some(CauseId::DataNotRead) => {
-            "read until the end of file, or close the socket when its work is abandoned"
-        }
-        _ => "keep reading (or polling) each socket until the end of file, then close it",
-    };
-    format!(
-        "In the program: {fix}. Until then a restart of the holder is the only thing that releases \
-         the descriptors; CLOSE_WAIT has no timeout."
-    )
 }
 
 fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {

@@ -5,16 +5,19 @@
 //! than its evidence; "nobody" and "nothing" need complete coverage.
 //!
 //! To add a finding: a file with a `find` function, its identifier in `model`, its line in
-//! [`RULES`], its page in `docs/findings`. Why a queue is stuck is in `cause`.
+//! `RULES`, its page in `docs/findings`. Why a queue is stuck is in `queue_cause`, why sockets stay
+//! in CLOSE_WAIT in `close_wait_cause`.
 
 mod accept_queue;
 mod accept_queue_backlog;
 mod accept_queue_leak;
 mod accept_queue_overflow;
-mod cause;
+mod close_wait_cause;
 mod close_wait_half_closed;
 mod close_wait_leak;
+mod judgement;
 mod phrase;
+mod queue_cause;
 #[cfg(test)]
 mod test_stuck;
 #[cfg(test)]

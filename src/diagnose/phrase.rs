@@ -124,7 +124,7 @@ pub(super) fn far_ends<'e>(
         parts.push(format!("{gone} gone from every table"));
     }
     if elsewhere > 0 {
-        parts.push(format!("{elsewhere} not on this machine"));
+        parts.push(format!("{elsewhere} not looked up"));
     }
     Some(Evidence::new(
         format!("far ends: {}", join_words(&parts)),

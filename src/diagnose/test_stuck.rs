@@ -1,6 +1,7 @@
 //! Stuck queues for the tests of the causes, built from a few words.
 
-use super::cause::{Judgement, Stuck};
+use super::judgement::Judgement;
+use super::queue_cause::Stuck;
 use super::test_table::{Case, HOLDER, process, seconds};
 use crate::join::SocketTable;
 use crate::model::{
@@ -222,7 +223,7 @@ fn set(fd: i32, registrations: &[(i32, u32, u64)]) -> EpollSet {
     }
 }
 
-fn known(call: &str, first: u64) -> Fact<SystemCall> {
+pub(super) fn known(call: &str, first: u64) -> Fact<SystemCall> {
     if call == "running" {
         return Fact::Known(SystemCall::Running);
     }
@@ -234,7 +235,7 @@ fn known(call: &str, first: u64) -> Fact<SystemCall> {
     })
 }
 
-fn thread(name: &str, state: char, system_call: Fact<SystemCall>) -> Thread {
+pub(super) fn thread(name: &str, state: char, system_call: Fact<SystemCall>) -> Thread {
     Thread {
         tid: HOLDER.pid,
         comm: name.as_bytes().to_vec(),

@@ -2,18 +2,28 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::close_wait_cause::Leaked;
+use super::judgement::Judgement;
+use super::test_stuck;
 use crate::join::test_rows::{connection, listener};
+use crate::join::{CloseWait, SocketTable};
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, Fact, FileTable, Gap, GapKind, HeldDescriptor, Host, Inode,
-    OwnerSource, Process, ProcessId, ProcessState, QueueRead, Queues, Snapshot, SocketEntry,
-    SocketSource, TcpInfo, TcpState, Unknown,
+    Confidence, Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Fact, FileTable, Gap,
+    GapKind, HeldDescriptor, Host, Inode, OwnerSource, Process, ProcessDetail, ProcessId,
+    ProcessState, QueueRead, Queues, Runtime, Snapshot, SocketEntry, SocketSource, TcpInfo,
+    TcpState, Thread, Unknown,
 };
 
-pub(crate) fn seconds(seconds: u64) -> Duration {
+pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(crate) const HOLDER: ProcessId = ProcessId {
+/// Sorts behind the holder.
+const OTHER: ProcessId = ProcessId {
+    pid: 5000,
+    start_time: 78,
+};
+pub(super) const HOLDER: ProcessId = ProcessId {
     pid: 4866,
     start_time: 77,
 };
@@ -21,7 +31,7 @@ const PORT: &str = "127.0.0.1:8080";
 
 /// A listener and its queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Case {
+pub(super) struct Case {
     queue: u32,
     backlog: Option<u32>,
     drops: u32,
@@ -32,7 +42,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    pub(crate) fn queue(queue: u32) -> Case {
+    pub(super) fn queue(queue: u32) -> Case {
         Case {
             queue,
             backlog: Some(511),
@@ -44,19 +54,19 @@ impl Case {
         }
     }
 
-    pub(crate) fn backlog(self, backlog: u32) -> Case {
+    pub(super) fn backlog(self, backlog: u32) -> Case {
         Case {
             backlog: Some(backlog),
             ..self
         }
     }
 
-    pub(crate) fn drops(self, drops: u32) -> Case {
+    pub(super) fn drops(self, drops: u32) -> Case {
         Case { drops, ..self }
     }
 
     /// One visible connection a wait.
-    pub(crate) fn waiting(self, waits: &[Duration]) -> Case {
+    pub(super) fn waiting(self, waits: &[Duration]) -> Case {
         Case {
             waits: waits.iter().copied().map(Some).collect(),
             ..self
@@ -64,7 +74,7 @@ impl Case {
     }
 
     /// As `/proc/net/tcp` tells it: visible connections without ages, a queue without a limit.
-    pub(crate) fn without_info(self, visible: usize) -> Case {
+    pub(super) fn without_info(self, visible: usize) -> Case {
         Case {
             waits: vec![None; visible],
             backlog: None,
@@ -73,38 +83,38 @@ impl Case {
     }
 
     /// A first look 250 ms before, in which `left` others waited and `came` did not yet.
-    pub(crate) fn looked_twice(self, left: u32, came: u32) -> Case {
+    pub(super) fn looked_twice(self, left: u32, came: u32) -> Case {
         Case {
             looks: Some((left, came, Duration::from_millis(250))),
             ..self
         }
     }
 
-    pub(crate) fn over(self, over: Duration) -> Case {
+    pub(super) fn over(self, over: Duration) -> Case {
         let looks = self.looks.map(|(left, came, _)| (left, came, over));
         Case { looks, ..self }
     }
 
     /// A second listener with the same address and this queue.
-    pub(crate) fn with_group_member(self, queue: u32) -> Case {
+    pub(super) fn with_group_member(self, queue: u32) -> Case {
         Case {
             group_member: Some(queue),
             ..self
         }
     }
 
-    pub(crate) fn held_by(self, name: &str) -> Case {
+    pub(super) fn held_by(self, name: &str) -> Case {
         self.with_holder(process(name))
     }
 
-    pub(crate) fn with_holder(self, process: Process) -> Case {
+    pub(super) fn with_holder(self, process: Process) -> Case {
         Case {
             holder: Some(process),
             ..self
         }
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
+    pub(super) fn snapshot(&self) -> Snapshot {
         let mut listen = listener(PORT, self.queue);
         listen.queues = Queues::Listen {
             accept_queue: self.queue,
@@ -174,11 +184,11 @@ fn queued(index: u64, wait: Option<Duration>) -> SocketEntry {
     row
 }
 
-pub(crate) fn held(process: ProcessId, fd: i32, inode: Inode) -> HeldDescriptor {
+pub(super) fn held(process: ProcessId, fd: i32, inode: Inode) -> HeldDescriptor {
     HeldDescriptor { process, fd, inode }
 }
 
-pub(crate) fn process(name: &str) -> Process {
+pub(super) fn process(name: &str) -> Process {
     Process {
         id: HOLDER,
         comm: name.as_bytes().to_vec(),
@@ -198,7 +208,7 @@ pub(crate) fn process(name: &str) -> Process {
     }
 }
 
-pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
+pub(super) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
     Snapshot {
         taken_at: SystemTime::UNIX_EPOCH,
         duration: Duration::from_millis(5),
@@ -226,15 +236,27 @@ pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
 
 /// Sockets in CLOSE_WAIT on one port.
 #[derive(Debug, Clone)]
-pub(crate) struct CloseWaitCase {
+pub(super) struct CloseWaitCase {
     rows: Vec<SocketEntry>,
     holder: Option<Process>,
+    threads: Vec<Thread>,
+    threads_read: bool,
+    registered: Option<Option<u32>>,
+    other: Option<Other>,
     coverage: Coverage,
+}
+
+/// A second process, and what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Other {
+    Listener,
+    ListenerAndIsParent,
+    SameSockets,
 }
 
 impl CloseWaitCase {
     /// Accepted, a minute old, held by one process.
-    pub(crate) fn sockets(count: u16) -> CloseWaitCase {
+    pub(super) fn sockets(count: u16) -> CloseWaitCase {
         let row = |index: u16| {
             let mut row = connection(PORT, TcpState::CloseWait);
             row.cookie = Some(Cookie(index.into()));
@@ -244,6 +266,9 @@ impl CloseWaitCase {
                 since_data_sent: seconds(61),
                 since_data_received: seconds(61),
                 since_ack_received: seconds(60),
+                bytes_acked: Some(0),
+                bytes_sent: Some(0),
+                bytes_retransmitted: Some(0),
                 ..TcpInfo::default()
             });
             row
@@ -251,8 +276,81 @@ impl CloseWaitCase {
         CloseWaitCase {
             rows: (0..count).map(row).collect(),
             holder: Some(process("server")),
+            threads: Vec::new(),
+            threads_read: false,
+            registered: None,
+            other: None,
             coverage: Coverage::default(),
         }
+    }
+
+    /// A thread of the holder; with the first one, its details count as read.
+    pub(super) fn thread(mut self, state: char, call: &str, first: u64) -> CloseWaitCase {
+        self.threads.push(test_stuck::thread(
+            "worker",
+            state,
+            test_stuck::known(call, first),
+        ));
+        CloseWaitCase {
+            threads_read: true,
+            ..self
+        }
+    }
+
+    pub(super) fn thread_unread(mut self) -> CloseWaitCase {
+        let unknown = Fact::Unknown(Unknown::Permission);
+        self.threads
+            .push(test_stuck::thread("worker", 'S', unknown));
+        CloseWaitCase {
+            threads_read: true,
+            ..self
+        }
+    }
+
+    /// Every socket is registered in epoll fd 9 with this mask.
+    pub(super) fn registered(self, events: u32) -> CloseWaitCase {
+        CloseWaitCase {
+            registered: Some(Some(events)),
+            ..self
+        }
+    }
+
+    /// The holder has an epoll set, and they are not in it.
+    pub(super) fn unregistered(self) -> CloseWaitCase {
+        CloseWaitCase {
+            registered: Some(None),
+            ..self
+        }
+    }
+
+    pub(super) fn listener_held_by_another(self) -> CloseWaitCase {
+        CloseWaitCase {
+            other: Some(Other::Listener),
+            ..self
+        }
+    }
+
+    pub(super) fn child_of_the_other(self) -> CloseWaitCase {
+        CloseWaitCase {
+            other: Some(Other::ListenerAndIsParent),
+            ..self
+        }
+    }
+
+    pub(super) fn also_held_by_another(self) -> CloseWaitCase {
+        CloseWaitCase {
+            other: Some(Other::SameSockets),
+            ..self
+        }
+    }
+
+    /// Opened by the holder: one byte more acknowledged than sent.
+    pub(super) fn outbound(self) -> CloseWaitCase {
+        self.each(|row| {
+            if let Some(info) = &mut row.info {
+                info.bytes_acked = Some(1);
+            }
+        })
     }
 
     fn each(mut self, change: impl Fn(&mut SocketEntry)) -> CloseWaitCase {
@@ -260,23 +358,23 @@ impl CloseWaitCase {
         self
     }
 
-    pub(crate) fn recv_q(self, recv_q: u32) -> CloseWaitCase {
+    pub(super) fn recv_q(self, recv_q: u32) -> CloseWaitCase {
         self.each(|row| row.queues = Queues::Stream { recv_q, send_q: 0 })
     }
 
-    pub(crate) fn send_q(self, send_q: u32) -> CloseWaitCase {
+    pub(super) fn send_q(self, send_q: u32) -> CloseWaitCase {
         self.each(|row| row.queues = Queues::Stream { recv_q: 0, send_q })
     }
 
-    pub(crate) fn unaccepted(self) -> CloseWaitCase {
+    pub(super) fn unaccepted(self) -> CloseWaitCase {
         self.each(|row| row.inode = None)
     }
 
-    pub(crate) fn without_info(self) -> CloseWaitCase {
+    pub(super) fn without_info(self) -> CloseWaitCase {
         self.each(|row| row.info = None)
     }
 
-    pub(crate) fn age(self, age: Duration) -> CloseWaitCase {
+    pub(super) fn age(self, age: Duration) -> CloseWaitCase {
         self.each(|row| {
             if let Some(info) = &mut row.info {
                 info.since_ack_received = age;
@@ -284,7 +382,7 @@ impl CloseWaitCase {
         })
     }
 
-    pub(crate) fn sent_and_received(self, sent: Duration, received: Duration) -> CloseWaitCase {
+    pub(super) fn sent_and_received(self, sent: Duration, received: Duration) -> CloseWaitCase {
         self.each(|row| {
             if let Some(info) = &mut row.info {
                 (info.since_data_sent, info.since_data_received) = (sent, received);
@@ -292,7 +390,7 @@ impl CloseWaitCase {
         })
     }
 
-    pub(crate) fn descriptors(mut self, open: u64, limit: u64) -> CloseWaitCase {
+    pub(super) fn descriptors(mut self, open: u64, limit: u64) -> CloseWaitCase {
         if let Some(holder) = &mut self.holder {
             holder.descriptors = Fact::Known(DescriptorUse {
                 open,
@@ -303,14 +401,14 @@ impl CloseWaitCase {
         self
     }
 
-    pub(crate) fn without_holder(self) -> CloseWaitCase {
+    pub(super) fn without_holder(self) -> CloseWaitCase {
         CloseWaitCase {
             holder: None,
             ..self
         }
     }
 
-    pub(crate) fn unreadable_processes(mut self, count: u64) -> CloseWaitCase {
+    pub(super) fn unreadable_processes(mut self, count: u64) -> CloseWaitCase {
         self.coverage.gaps.push(Gap {
             kind: GapKind::Owners,
             what: format!("descriptors of {count} processes"),
@@ -321,18 +419,93 @@ impl CloseWaitCase {
         self
     }
 
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let descriptors = self
-            .rows
-            .iter()
-            .zip(4..)
-            .filter_map(|(row, fd)| Some(held(self.holder.as_ref()?.id, fd, row.inode?)))
-            .collect();
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let mut rows = self.rows.clone();
+        let mut descriptors = Vec::new();
+        let mut processes: Vec<Process> = self.holder.iter().cloned().collect();
+        if let Some(holder) = processes.first_mut() {
+            for (row, fd) in self.rows.iter().zip(4..) {
+                descriptors.extend(row.inode.map(|inode| held(holder.id, fd, inode)));
+            }
+            if self.threads_read {
+                holder.detail = Fact::Known(self.detail());
+            }
+            if self.other == Some(Other::ListenerAndIsParent) {
+                holder.parent = OTHER.pid;
+            }
+        }
+        if let Some(other) = self.other {
+            processes.push(Process {
+                id: OTHER,
+                ..process("server")
+            });
+            let listen = listener(PORT, 0);
+            if other == Other::SameSockets {
+                for (row, fd) in self.rows.iter().zip(4..) {
+                    descriptors.extend(row.inode.map(|inode| held(OTHER, fd, inode)));
+                }
+            } else {
+                descriptors.extend(listen.inode.map(|inode| held(OTHER, 3, inode)));
+            }
+            rows.push(listen);
+        }
+        let coverage = self.coverage.clone();
         Snapshot {
             descriptors,
-            processes: self.holder.iter().cloned().collect(),
-            coverage: self.coverage.clone(),
-            ..snapshot(self.rows.clone())
+            processes,
+            coverage,
+            ..snapshot(rows)
         }
     }
+
+    fn detail(&self) -> ProcessDetail {
+        let registration = |row: &SocketEntry| {
+            let events = self.registered??;
+            Some(EpollRegistration {
+                fd: 0,
+                events,
+                inode: row.inode?.0,
+            })
+        };
+        let registrations = self.rows.iter().filter_map(registration).collect();
+        let sets = self.registered.map(|_| EpollSet {
+            fd: 9,
+            registrations,
+        });
+        ProcessDetail {
+            threads: Fact::Known(self.threads.clone()),
+            epoll_sets: Fact::Known(sets.into_iter().collect()),
+            io_urings: Fact::Known(Vec::new()),
+            frozen: Fact::Known(false),
+            runtime: Fact::Known(Runtime::Native),
+        }
+    }
+
+    /// Calls `check` with the sockets of the case as one leak.
+    pub(super) fn with_leaked(&self, check: impl Fn(&Leaked<'_, '_>)) {
+        let snapshot = self.snapshot();
+        let table = SocketTable::new(&snapshot);
+        let sockets: Vec<&CloseWait<'_>> = table.close_wait.iter().collect();
+        check(&Leaked {
+            sockets: &sockets,
+            table: &table,
+        });
+    }
+}
+
+/// The cause holds with this confidence and says `words`, or does not hold.
+pub(super) fn expect_cause(
+    case: &CloseWaitCase,
+    judge: fn(&Leaked<'_, '_>) -> Judgement,
+    confidence: Option<Confidence>,
+    words: &str,
+) {
+    case.with_leaked(|leaked| match (judge(leaked), confidence) {
+        (Judgement::Holds(reason), Some(confidence)) => {
+            assert_eq!(reason.confidence, confidence, "{}", reason.summary);
+            assert!(reason.summary.contains(words), "{}", reason.summary);
+        }
+        (Judgement::DoesNotHold, None) => {}
+        (other, _) => panic!("{other:?} for {case:?}"),
+    });
 }

@@ -1,6 +1,6 @@
 //! Snapshot to [`SocketTable`]: what belongs together.
 //!
-//! Queued connections to their listeners ([`attribution`]), sockets to *all* of their holders,
+//! Queued connections to their listeners (`attribution`), sockets to *all* of their holders,
 //! connections to their far ends on this machine. Pure: no I/O, no clock; whatever the snapshot
 //! does not carry stays unknown.
 
@@ -12,6 +12,7 @@ mod queue;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use crate::kernel::cgroup;
 use crate::model::{
     Fact, Inode, Netns, Peer, PeerAnswer, Process, ProcessId, Queues, Snapshot, SocketEntry,
     TcpState, Unknown,
@@ -47,6 +48,18 @@ pub struct Holder<'a> {
     pub process: Option<&'a Process>,
     /// All of its descriptors for the socket, ascending.
     pub fds: Vec<i32>,
+}
+
+impl Holder<'_> {
+    /// The systemd service or scope that it belongs to, by its cgroup.
+    pub fn unit(&self) -> Option<String> {
+        cgroup::systemd_unit(self.process?.cgroup.known()?)
+    }
+
+    /// The id of the container that it runs in, by its cgroup.
+    pub fn container(&self) -> Option<String> {
+        cgroup::container_id(self.process?.cgroup.known()?)
+    }
 }
 
 /// The far end of a connection.

@@ -211,14 +211,12 @@ impl EpollRegistration {
 }
 
 impl fmt::Display for EpollRegistration {
-    /// The mask by its names: `EPOLLIN|EPOLLET`.
+    /// The mask by its names: `EPOLLIN|EPOLLET`. EPOLLERR and EPOLLHUP are always on and left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: [(u32, &str); 12] = [
+        const NAMES: [(u32, &str); 10] = [
             (EpollRegistration::IN, "EPOLLIN"),
             (0x002, "EPOLLPRI"),
             (0x004, "EPOLLOUT"),
-            (0x008, "EPOLLERR"),
-            (0x010, "EPOLLHUP"),
             (0x040, "EPOLLRDNORM"),
             (0x2000, "EPOLLRDHUP"),
             (EpollRegistration::EXCLUSIVE, "EPOLLEXCLUSIVE"),

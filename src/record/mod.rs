@@ -2,16 +2,17 @@
 //! and says byte for byte the same.
 //!
 //! The file is a line of JSON a record, described in `docs/snapshot-format.md`: a header, the
-//! records, and an end line by which truncation is known. `value` says how numbers, text, bytes
-//! and times are written; `shapes` lists the model's types; `lines` reads and writes lines;
-//! `file` puts them on disk. Which process names and paths are fit for a terminal is left to
-//! `render`; whether the facts make sense is left to `join`.
+//! records, and an end line by which truncation is known. `value` says how a value is written,
+//! `standard` how numbers, text, bytes and times are; `shapes` lists the model's types; `lines`
+//! reads and writes lines; `file` puts them on disk. Which process names and paths are fit for a
+//! terminal is left to `render`; whether the facts make sense is left to `join`.
 
 mod file;
 mod lines;
 #[cfg(test)]
 mod sample;
 mod shapes;
+mod standard;
 mod value;
 
 use std::io::{self, BufRead, Write};

@@ -1,15 +1,20 @@
 //! The JSON contract: `tcpleak.report/1` and `tcpleak.list/1` (`docs/json.md`).
 //!
-//! The types here are the contract's own, apart from the model, so that the model can change and
-//! the keys stay. Times are in milliseconds, sizes in bytes, cookies hexadecimal strings.
+//! Fills the types of `v1` from a report or a table. Times are in milliseconds, sizes in bytes,
+//! cookies hexadecimal strings.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
+use serde_json::ser::Formatter;
 
+use super::v1::{
+    CauseV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1, FindingV1,
+    GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, QueuedV1, ReportV1, SocketV1,
+    SourceV1, SubjectV1, SummaryV1,
+};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
-use crate::kernel::cgroup;
 use crate::model::{
     CauseVerdict, Cookie, Direction, Fact, Finding, OwnerSource, Queues, SocketEntry, SocketSource,
     Subject,
@@ -77,226 +82,42 @@ pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()>
 }
 
 fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *to, document)?;
+    document.serialize(&mut serde_json::Serializer::with_formatter(
+        &mut *to, Harmless,
+    ))?;
     writeln!(to)
 }
 
-#[derive(Serialize)]
-struct ReportV1 {
-    schema: &'static str,
-    #[serde(flatten)]
-    head: HeadV1,
-    listeners: Vec<ListenerV1>,
-    close_wait: Vec<CloseWaitV1>,
-    strays: Vec<EndpointV1>,
-    findings: Vec<FindingV1>,
-    summary: SummaryV1,
-    counters: Option<CountersV1>,
+/// Compact JSON in which everything is escaped that a terminal would act on: JSON itself wants
+/// that only of the characters below the space, and a process chooses its name freely.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W>(&mut self, to: &mut W, fragment: &str) -> io::Result<()>
+    where
+        W: ?Sized + Write,
+    {
+        let mut rest = fragment;
+        while let Some(at) = rest.find(is_acted_on) {
+            let (plain, tail) = rest.split_at(at);
+            to.write_all(plain.as_bytes())?;
+            let mut chars = tail.chars();
+            for unit in chars.next().into_iter().flat_map(utf16) {
+                write!(to, "\\u{unit:04x}")?;
+            }
+            rest = chars.as_str();
+        }
+        to.write_all(rest.as_bytes())
+    }
 }
 
-#[derive(Serialize)]
-struct ListV1 {
-    schema: &'static str,
-    #[serde(flatten)]
-    head: HeadV1,
-    sockets: Vec<SocketV1>,
+/// `escape_debug` gives a printable character back as it is.
+fn is_acted_on(char: char) -> bool {
+    !matches!(char, ' '..='~') && char.escape_debug().len() > 1
 }
 
-/// What both documents begin with.
-#[derive(Serialize)]
-struct HeadV1 {
-    taken_at: String,
-    duration_ms: u64,
-    host: HostV1,
-    source: SourceV1,
-    coverage: CoverageV1,
-}
-
-#[derive(Serialize)]
-struct HostV1 {
-    hostname: String,
-    kernel: String,
-}
-
-#[derive(Serialize)]
-struct SourceV1 {
-    sockets: &'static str,
-    owners: &'static str,
-}
-
-#[derive(Serialize)]
-struct CoverageV1 {
-    complete: bool,
-    processes_total: u64,
-    processes_read: u64,
-    processes_vanished: u64,
-    netns_total: u64,
-    netns_read: u64,
-    gaps: Vec<GapV1>,
-}
-
-#[derive(Serialize)]
-struct GapV1 {
-    what: String,
-    why: String,
-    needs: Option<String>,
-    count: u64,
-}
-
-#[derive(Serialize)]
-struct EndpointV1 {
-    addr: String,
-    port: u16,
-}
-
-#[derive(Serialize)]
-struct ListenerV1 {
-    netns: u64,
-    cookie: Option<String>,
-    inode: Option<u64>,
-    local: EndpointV1,
-    accept_queue: u32,
-    backlog: Option<u32>,
-    full: bool,
-    drops: Option<u32>,
-    syn_recv: u32,
-    oldest_wait_ms: Option<u64>,
-    queued: QueuedV1,
-    movement: Option<MovementV1>,
-    verdict: Option<&'static str>,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct QueuedV1 {
-    established: Option<u32>,
-    close_wait: Option<u32>,
-    gone: Option<u32>,
-    unknown: Option<String>,
-    shared_with: u32,
-}
-
-#[derive(Serialize)]
-struct MovementV1 {
-    over_ms: u64,
-    left: u32,
-    came: u32,
-    stayed: u32,
-}
-
-#[derive(Serialize)]
-struct CloseWaitV1 {
-    netns: u64,
-    cookie: Option<String>,
-    inode: Option<u64>,
-    local: EndpointV1,
-    remote: EndpointV1,
-    recv_q: u32,
-    send_q: u32,
-    unread_bytes: u32,
-    fin_unread: bool,
-    age_ms: Option<u64>,
-    accepted: bool,
-    direction: Option<&'static str>,
-    listener: Option<String>,
-    far_end: Option<FarEndV1>,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct FarEndV1 {
-    state: Option<String>,
-    gone: bool,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct SocketV1 {
-    netns: u64,
-    cookie: Option<String>,
-    inode: Option<u64>,
-    state: String,
-    local: EndpointV1,
-    remote: EndpointV1,
-    recv_q: u32,
-    send_q: Option<u32>,
-    accepted: bool,
-    uid: u32,
-    holders: Vec<HolderV1>,
-}
-
-#[derive(Serialize)]
-struct HolderV1 {
-    pid: u32,
-    start_time: u64,
-    comm: Option<String>,
-    exe: Option<String>,
-    user: Option<String>,
-    unit: Option<String>,
-    container: Option<String>,
-    fds: Vec<i32>,
-}
-
-#[derive(Serialize)]
-struct FindingV1 {
-    id: &'static str,
-    severity: String,
-    confidence: String,
-    summary: String,
-    subject: SubjectV1,
-    count: u64,
-    oldest_ms: Option<u64>,
-    cause: Option<CauseV1>,
-    other_causes: Vec<CauseV1>,
-    evidence: Vec<EvidenceV1>,
-    remedy: String,
-    confirm: Vec<String>,
-}
-
-#[derive(Serialize, Default)]
-struct SubjectV1 {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    netns: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    listener: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    inode: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    local: Option<EndpointV1>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    start_time: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    direction: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint: Option<String>,
-}
-
-#[derive(Serialize)]
-struct CauseV1 {
-    id: &'static str,
-    confidence: String,
-    summary: String,
-}
-
-#[derive(Serialize)]
-struct EvidenceV1 {
-    fact: String,
-    source: String,
-}
-
-#[derive(Serialize)]
-struct SummaryV1 {
-    critical: u64,
-    warning: u64,
-    info: u64,
-}
-
-#[derive(Serialize)]
-struct CountersV1 {
-    listen_overflows: u64,
-    listen_drops: u64,
+fn utf16(char: char) -> Vec<u16> {
+    char.encode_utf16(&mut [0; 2]).to_vec()
 }
 
 fn head(table: &SocketTable<'_>) -> HeadV1 {
@@ -438,7 +259,6 @@ fn socket_v1(row: &SocketEntry, table: &SocketTable<'_>) -> SocketV1 {
 fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
     let process = holder.process;
     let lossy = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-    let cgroup = process.and_then(|process| process.cgroup.known());
     HolderV1 {
         pid: holder.id.pid,
         start_time: holder.id.start_time,
@@ -448,8 +268,8 @@ fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
             let number = || process.uid.known().map(u32::to_string);
             process.user.clone().or_else(number)
         }),
-        unit: cgroup.and_then(|cgroup| cgroup::systemd_unit(cgroup)),
-        container: cgroup.and_then(|cgroup| cgroup::container_id(cgroup)),
+        unit: holder.unit(),
+        container: holder.container(),
         fds: holder.fds.clone(),
     }
 }
@@ -549,4 +369,24 @@ fn ms(duration: Duration) -> u64 {
 
 fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_error| String::new(), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_string_moves_a_terminal() {
+        let check = |text: &str, expect: &str| {
+            let mut written = Vec::new();
+            write_line(&mut written, &text).unwrap();
+            assert_eq!(written, format!("\"{expect}\"\n").as_bytes());
+            assert_eq!(serde_json::from_slice::<String>(&written).unwrap(), text);
+        };
+        check("nginx: worker \"1\" \\", r#"nginx: worker \"1\" \\"#);
+        check("日本 ü €", "日本 ü €");
+        check("\u{1b}[2J\n", r"\u001b[2J\n");
+        check("a\u{7f}\u{9b}2J\u{202e}b", r"a\u007f\u009b2J\u202eb");
+        check("\u{e0041}", r"\udb40\udc41");
+    }
 }

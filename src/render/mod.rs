@@ -6,14 +6,17 @@
 mod coverage;
 mod json;
 mod list;
+mod page;
 mod style;
 mod tables;
 mod text;
+mod v1;
 mod wrap;
 
 pub use coverage::write_coverage;
 pub use json::{write_list as write_list_json, write_report as write_report_json};
 pub use list::write_list;
+pub use page::{write_index, write_page};
 pub use text::write_report;
 
 /// How text is to be laid out.

@@ -181,7 +181,6 @@ fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> S
         };
         let mut text = format!("{}({})", printable(&process.comm), holder.id.pid);
         if wide {
-            let cgroup = process.cgroup.known().map_or(&[][..], Vec::as_slice);
             text.extend(
                 process
                     .user
@@ -189,11 +188,13 @@ fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> S
                     .map(|user| format!(" user={}", printable(user.as_bytes()))),
             );
             text.extend(
-                crate::kernel::cgroup::systemd_unit(cgroup)
+                holder
+                    .unit()
                     .map(|unit| format!(" unit={}", printable(unit.as_bytes()))),
             );
             text.extend(
-                crate::kernel::cgroup::container_id(cgroup)
+                holder
+                    .container()
                     .map(|id| format!(" container={}", &id[..12])),
             );
         }

@@ -69,7 +69,12 @@ fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> i
 
 fn write_finding(to: &mut dyn Write, finding: &Finding, layout: Layout) -> io::Result<()> {
     let severity = finding.severity.to_string().to_uppercase();
-    let summary = format!("{} [{}]", finding.summary, finding.id);
+    let summary = format!(
+        "{} [{}{}]",
+        finding.summary,
+        finding.id,
+        short_cause(finding)
+    );
     write_labelled(
         to,
         &severity,
@@ -103,7 +108,27 @@ fn write_finding(to: &mut dyn Write, finding: &Finding, layout: Layout) -> io::R
         write_labelled(to, label, Style::Strong, command, unbroken)?;
         label = "";
     }
-    Ok(())
+    let more = format!("tcpleak explain {}", page_of(finding));
+    write_labelled(to, "  more", Style::Strong, &more, layout)
+}
+
+/// The page that says most about it: that of the cause, if it is known.
+fn page_of(finding: &Finding) -> &'static str {
+    match &finding.cause {
+        Some(cause) if cause.id != CauseId::Unknown => cause.id.as_str(),
+        _ => finding.id.as_str(),
+    }
+}
+
+/// The cause in two words, for the first line.
+fn short_cause(finding: &Finding) -> String {
+    match &finding.cause {
+        Some(cause) if cause.id != CauseId::Unknown => {
+            format!(", {} {}", cause.confidence, cause.id)
+        }
+        Some(_) => ", cause unknown".into(),
+        None => String::new(),
+    }
 }
 
 fn cause_text(cause: &CauseVerdict) -> String {

@@ -326,8 +326,8 @@ impl<'t> Judged<'t> {
         for registered in &self.registrations {
             evidence.push(Evidence::new(
                 format!(
-                    "{name} has it registered in epoll fd {} with {}",
-                    registered.epoll, registered.registration
+                    "{name} has it registered in epoll fd {} with events {:x}, {}",
+                    registered.epoll, registered.registration.events, registered.registration
                 ),
                 format!("/proc/{pid}/fdinfo/{}", registered.epoll),
             ));
@@ -357,7 +357,7 @@ impl<'t> Judged<'t> {
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         if let [(kind, 1)] = &kinds[..] {
             evidence.push(Evidence::new(
-                format!("its only thread {kind}"),
+                format!("its only thread is {kind}"),
                 format!("/proc/{pid}/syscall, /proc/{pid}/stat"),
             ));
         } else if !kinds.is_empty() {

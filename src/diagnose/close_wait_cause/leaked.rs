@@ -1,0 +1,82 @@
+//! Sockets left in CLOSE_WAIT, with what their holders do: what the causes are judged on.
+
+use std::collections::HashSet;
+
+use crate::diagnose::wait::{Wait, wait_of};
+use crate::join::{CloseWait, SocketTable};
+use crate::model::{EpollRegistration, Fact, Process, ProcessDetail};
+
+/// Sockets with the same holders, direction and far endpoint.
+pub(in crate::diagnose) struct Leaked<'t, 'a> {
+    /// At least one.
+    pub(in crate::diagnose) sockets: &'t [&'t CloseWait<'a>],
+    pub(in crate::diagnose) table: &'t SocketTable<'a>,
+}
+
+/// A holder of which was read what it waits for.
+pub(super) struct Watched<'t> {
+    pub(super) process: &'t Process,
+    pub(super) detail: &'t ProcessDetail,
+    /// Registrations of the leaked sockets in its epoll sets.
+    pub(super) registrations: Vec<EpollRegistration>,
+    /// What its threads wait for.
+    pub(super) waits: Vec<Wait>,
+    /// Its descriptors for the leaked sockets.
+    pub(super) fds: HashSet<i32>,
+}
+
+impl<'t> Leaked<'t, '_> {
+    /// The first holder, if what it waits for was read.
+    pub(super) fn watched(&self) -> Option<Watched<'t>> {
+        let process = self.sockets[0].holders.first()?.process?;
+        let Fact::Known(detail) = &process.detail else {
+            return None;
+        };
+        let inodes: HashSet<u64> = self
+            .sockets
+            .iter()
+            .filter_map(|socket| socket.entry.inode)
+            .map(|i| i.0)
+            .collect();
+        let sets = detail.epoll_sets.known().map_or(&[][..], Vec::as_slice);
+        let registrations = sets
+            .iter()
+            .flat_map(|set| &set.registrations)
+            .filter(|registration| inodes.contains(&registration.inode))
+            .copied()
+            .collect();
+        let threads = detail.threads.known().map_or(&[][..], Vec::as_slice);
+        let waits = threads
+            .iter()
+            .filter(|thread| !thread.state.has_exited() && !thread.comm.starts_with(b"iou-"))
+            .map(wait_of)
+            .collect();
+        let holders = self
+            .sockets
+            .iter()
+            .filter_map(|socket| socket.holders.first());
+        let fds = holders
+            .flat_map(|holder| holder.fds.iter().copied())
+            .collect();
+        Some(Watched {
+            process,
+            detail,
+            registrations,
+            waits,
+            fds,
+        })
+    }
+
+    pub(super) fn count(&self, is_so: impl Fn(&CloseWait<'_>) -> bool) -> usize {
+        self.sockets.iter().filter(|socket| is_so(socket)).count()
+    }
+}
+
+impl Watched<'_> {
+    /// Some thread is in a call on one of the leaked descriptors.
+    pub(super) fn in_call_on_them(&self) -> bool {
+        self.waits
+            .iter()
+            .any(|wait| matches!(wait, Wait::Blocked { fd: Some(fd), .. } if self.fds.contains(fd)))
+    }
+}
