@@ -12,6 +12,7 @@ use source::Source;
 /// this list to the bottom; whoever adds a module gives it a line here.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("pages", &[]),
     ("kernel", &["model"]),
     ("collect", &["kernel", "model"]),
     ("record", &["model"]),
@@ -19,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("join", &["kernel", "model"]),
     ("diagnose", &["join", "model"]),
     ("report", &["diagnose", "join", "model"]),
-    ("render", &["report", "join", "model"]),
+    ("render", &["report", "join", "model", "pages"]),
     ("cli", &["join", "model"]),
     (
         "options",
@@ -28,8 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "collect", "diagnose", "join", "kernel", "model", "options", "record", "render",
-            "report", "scenario",
+            "cli", "collect", "diagnose", "join", "kernel", "model", "options", "pages", "record",
+            "render", "report", "scenario",
         ],
     ),
     ("main", &["cli", "commands"]),
