@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, sockopt};
 use serde_json::Value;
@@ -82,11 +82,7 @@ fn finding_ids(report: &Value) -> Vec<&str> {
 }
 
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "waited for {what}");
-        thread::sleep(Duration::from_millis(2));
-    }
+    support::clock::eventually(what, || is_so().then_some(()));
 }
 
 /// TCP sockets of this namespace that are in its tables.
