@@ -1,23 +1,21 @@
 //! What this run cannot see for reasons that are known before it looks.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::descriptors::process_ids;
-use crate::kernel::fd_link;
+use super::census::Namespaces;
 use crate::model::{Coverage, Gap, GapKind, count_of};
 
 /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the first pid namespace of the machine.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Counts namespaces and notes those parts of the machine that are out of sight.
-pub(super) fn begin(proc_root: &Path) -> Coverage {
+pub(super) fn begin(proc_root: &Path, namespaces: &Namespaces) -> Coverage {
     let mut coverage = Coverage {
         netns_total: 1,
         netns_read: 1,
         ..Coverage::default()
     };
-    let others = other_namespaces(proc_root);
+    let others = namespaces.others.len() as u64;
     if others > 0 {
         coverage.netns_total += others;
         coverage.gaps.push(Gap {
@@ -47,20 +45,4 @@ pub(super) fn begin(proc_root: &Path) -> Coverage {
         });
     }
     coverage
-}
-
-/// Namespaces other than this thread's in which some readable process lives.
-fn other_namespaces(proc_root: &Path) -> u64 {
-    let namespace = |process: &str| {
-        let target = std::fs::read_link(proc_root.join(process).join("ns/net")).ok()?;
-        fd_link::netns_inode(target.as_os_str().as_encoded_bytes())
-    };
-    let own = namespace("thread-self");
-    let others: BTreeSet<u64> = process_ids(proc_root)
-        .unwrap_or_default()
-        .iter()
-        .filter_map(|pid| namespace(&pid.to_string()))
-        .filter(|inode| Some(*inode) != own)
-        .collect();
-    others.len() as u64
 }

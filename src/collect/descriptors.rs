@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
 use rustix::io::Errno;
 
@@ -23,13 +23,29 @@ pub(super) struct Walk {
     pub(super) held: Vec<HeldDescriptor>,
     /// The epoll and io_uring descriptors of the processes that hold one of those.
     pub(super) waiting: HashMap<ProcessId, WaitingDescriptors>,
+    /// Every descriptor of every socket, if that was asked for.
+    pub(super) sockets: Vec<SocketDescriptor>,
 }
 
-/// Finds the descriptors that refer to `wanted` sockets; reads nothing if none are wanted.
+/// A descriptor of some socket, of whatever protocol; there may be millions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SocketDescriptor {
+    pub(super) inode: Inode,
+    pub(super) pid: u32,
+    pub(super) fd: i32,
+}
+
+/// Finds the descriptors that refer to `wanted` sockets, and with `every_socket` those of all
+/// others too; reads nothing if none are wanted.
 ///
 /// What could not be read is counted in `coverage`.
-pub(super) fn walk(proc_root: &Path, wanted: &HashSet<Inode>, coverage: &mut Coverage) -> Walk {
-    if wanted.is_empty() {
+pub(super) fn walk(
+    proc_root: &Path,
+    wanted: &HashSet<Inode>,
+    every_socket: bool,
+    coverage: &mut Coverage,
+) -> Walk {
+    if wanted.is_empty() && !every_socket {
         return Walk::default();
     }
     let (root, pids) = match (open_directory(CWD, proc_root), process_ids(proc_root)) {
@@ -47,7 +63,7 @@ pub(super) fn walk(proc_root: &Path, wanted: &HashSet<Inode>, coverage: &mut Cov
     };
     let next = AtomicUsize::new(0);
     let worker = || {
-        let mut walker = Walker::new(root.as_fd(), wanted);
+        let mut walker = Walker::new(root.as_fd(), wanted, every_socket);
         while let Some(pid) = pids.get(next.fetch_add(1, Ordering::Relaxed)) {
             walker.process(*pid);
         }
@@ -70,13 +86,20 @@ pub(super) fn walk(proc_root: &Path, wanted: &HashSet<Inode>, coverage: &mut Cov
     for part in outcomes {
         outcome.found.held.extend(part.found.held);
         outcome.found.waiting.extend(part.found.waiting);
+        outcome.found.sockets.extend(part.found.sockets);
         outcome.read += part.read;
         outcome.vanished += part.vanished;
         outcome.denied += part.denied;
         outcome.extend(part.failed);
     }
     outcome.found.held.sort_unstable();
-    outcome.report(pids.len() as u64, coverage);
+    // Where nobody's holders were wanted, no statement about holders is weakened.
+    let kind = if wanted.is_empty() {
+        GapKind::Details
+    } else {
+        GapKind::Owners
+    };
+    outcome.report(pids.len() as u64, kind, coverage);
     outcome.found
 }
 
@@ -93,7 +116,10 @@ pub(super) fn process_ids(proc_root: &Path) -> Result<Vec<u32>, Errno> {
     Ok(pids)
 }
 
-fn open_directory(at: impl AsFd, path: impl rustix::path::Arg) -> Result<OwnedFd, Errno> {
+pub(super) fn open_directory(
+    at: impl AsFd,
+    path: impl rustix::path::Arg,
+) -> Result<OwnedFd, Errno> {
     openat(
         at,
         path,
@@ -113,13 +139,13 @@ struct Outcome {
 }
 
 impl Outcome {
-    fn report(&self, total: u64, coverage: &mut Coverage) {
+    fn report(&self, total: u64, kind: GapKind, coverage: &mut Coverage) {
         coverage.processes_total = total;
         coverage.processes_read = self.read;
         coverage.processes_vanished = self.vanished;
         if self.denied > 0 {
             coverage.gaps.push(Gap {
-                kind: GapKind::Owners,
+                kind,
                 what: format!("descriptors of {}", count_of(self.denied, "process")),
                 why: "permission denied".into(),
                 needs: Some(if rustix::process::geteuid().is_root() {
@@ -133,7 +159,7 @@ impl Outcome {
         let lost = total.saturating_sub(self.read + self.vanished + self.denied);
         if lost > 0 {
             coverage.gaps.push(Gap {
-                kind: GapKind::Owners,
+                kind,
                 what: format!("descriptors of {}", count_of(lost, "process")),
                 why: self
                     .failed
@@ -161,18 +187,20 @@ struct Found {
 }
 
 struct Walker<'a> {
-    root: rustix::fd::BorrowedFd<'a>,
+    root: BorrowedFd<'a>,
     wanted: &'a HashSet<Inode>,
+    every_socket: bool,
     entries: Box<[MaybeUninit<u8>]>,
     outcome: Outcome,
 }
 
 impl<'a> Walker<'a> {
-    fn new(root: rustix::fd::BorrowedFd<'a>, wanted: &'a HashSet<Inode>) -> Walker<'a> {
+    fn new(root: BorrowedFd<'a>, wanted: &'a HashSet<Inode>, every_socket: bool) -> Walker<'a> {
         let entries = vec![MaybeUninit::uninit(); 32 * 1024].into_boxed_slice();
         Walker {
             root,
             wanted,
+            every_socket,
             entries,
             outcome: Outcome::default(),
         }
@@ -194,7 +222,9 @@ impl<'a> Walker<'a> {
         }
         // The start time makes the pid an identity; read only where there is something to hold.
         // Half a process's descriptors are still true.
-        let Some(stat) = self.stat(pid) else { return };
+        let Some(stat) = stat(self.root, pid) else {
+            return;
+        };
         let process = ProcessId {
             pid,
             start_time: stat.start_time,
@@ -224,7 +254,12 @@ impl<'a> Walker<'a> {
                 Err(Errno::NOENT) => continue,
                 Err(error) => return Err(error),
             };
-            match fd_link::socket_inode(target) {
+            let inode = fd_link::socket_inode(target);
+            if let Some(inode) = inode.filter(|_| self.every_socket) {
+                let socket = SocketDescriptor { inode, pid, fd };
+                self.outcome.found.sockets.push(socket);
+            }
+            match inode {
                 Some(inode) if self.wanted.contains(&inode) => found.held.push((fd, inode)),
                 Some(_) => {}
                 None if target == fd_link::EPOLL => found.waiting.epoll.push(fd),
@@ -237,14 +272,19 @@ impl<'a> Walker<'a> {
 
     /// A kernel thread has no descriptors, whoever may not read that it has none.
     fn is_kernel_thread(&self, pid: u32) -> bool {
-        self.stat(pid).is_some_and(|stat| stat.kernel_thread)
+        stat(self.root, pid).is_some_and(|stat| stat.kernel_thread)
     }
+}
 
-    fn stat(&self, pid: u32) -> Option<stat::Stat> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = openat(self.root, format!("{pid}/stat"), flags, Mode::empty()).ok()?;
-        let mut line = Vec::with_capacity(1024);
-        rustix::io::read(&file, rustix::buffer::spare_capacity(&mut line)).ok()?;
-        stat::parse_stat(&line).ok()
-    }
+/// Field 22 of `/proc/PID/stat`, which makes the pid an identity; `None` if the process has ended.
+pub(super) fn start_time(root: BorrowedFd<'_>, pid: u32) -> Option<u64> {
+    stat(root, pid).map(|stat| stat.start_time)
+}
+
+fn stat(root: BorrowedFd<'_>, pid: u32) -> Option<stat::Stat> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(root, format!("{pid}/stat"), flags, Mode::empty()).ok()?;
+    let mut line = Vec::with_capacity(1024);
+    rustix::io::read(&file, rustix::buffer::spare_capacity(&mut line)).ok()?;
+    stat::parse_stat(&line).ok()
 }

@@ -9,8 +9,11 @@
     reason = "collect is where clocks are read"
 )]
 
+mod census;
 mod closed;
 mod coverage;
+mod crowded;
+mod dead_sockets;
 mod descriptors;
 mod details;
 mod netlink;
@@ -18,6 +21,7 @@ mod peers;
 mod processes;
 mod queues;
 mod sockets;
+mod tables;
 
 use std::collections::HashSet;
 use std::io;
@@ -104,7 +108,9 @@ pub use netlink::NetlinkError;
 pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     let taken_at = SystemTime::now();
     let started = Instant::now();
-    let mut coverage = coverage::begin(&request.proc_root);
+    let census = census::take(&request.proc_root);
+    let mut coverage = coverage::begin(&request.proc_root, &census.namespaces);
+    let all_processes = coverage.owners_complete();
     let mut sockets = Sockets::open(request, &mut coverage)?;
 
     let states = match &request.entries {
@@ -137,13 +143,42 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         &mut coverage,
     );
     let wanted = wanted_inodes(request, newest_rows(&first, &queue_reads), &peers);
-    let walk = descriptors::walk(&request.proc_root, &wanted, &mut coverage);
+    let scans = !matches!(request.entries, Entries::InStates(_));
+    let counts = if scans {
+        dead_sockets::Counts::read(&request.proc_root, &census.namespaces)
+    } else {
+        None
+    };
+    let worth_a_walk = counts.filter(|counts| counts.are_worth_a_walk());
+    let mut walk = descriptors::walk(
+        &request.proc_root,
+        &wanted,
+        worth_a_walk.is_some(),
+        &mut coverage,
+    );
     for rows in [&mut first]
         .into_iter()
         .chain(queue_reads.last_mut().map(|read| &mut read.sockets))
     {
         closed::take_out(&mut sockets, rows, &walk.held);
     }
+    let search = worth_a_walk.and_then(|counts| {
+        dead_sockets::Search::begin(
+            &request.proc_root,
+            request.source,
+            &census.namespaces,
+            all_processes,
+            std::mem::take(&mut walk.sockets),
+            counts,
+            &mut coverage,
+        )
+    });
+    let crowded = if scans {
+        let rows = newest_rows(&first, &queue_reads);
+        crowded::read(&request.proc_root, &census.crowded, rows, &mut coverage)
+    } else {
+        Vec::new()
+    };
     let suspect = suspect_inodes(request, newest_rows(&first, &queue_reads));
     let mut processes = processes::read(&request.proc_root, &walk, &suspect, &mut coverage);
     if !watch.is_zero() {
@@ -159,6 +194,20 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         )?);
         details::read_cpu_again(&request.proc_root, &mut processes);
     }
+
+    let (dead, dead_socket_search) = match (search, counts) {
+        (Some(search), _) => {
+            std::thread::sleep(dead_sockets::rest(&search, request.settle));
+            let (dead, search) = search.finish();
+            (dead, Fact::Known(search))
+        }
+        (None, Some(counts)) => (Vec::new(), Fact::Known(counts.without_search())),
+        (None, None) if scans => (Vec::new(), Fact::Unknown(Unknown::Unsupported)),
+        (None, None) => (Vec::new(), Fact::Unknown(Unknown::NotCollected)),
+    };
+    let further = dead.iter().map(|held| held.process);
+    let further = further.chain(crowded.iter().map(|crowded| crowded.process));
+    processes::read_further(&request.proc_root, further, &mut processes);
 
     let net = |file: &str| std::fs::read(request.proc_root.join("thread-self/net").join(file));
     let source = sockets.source();
@@ -177,6 +226,9 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         peers,
         descriptors: walk.held,
         processes,
+        crowded,
+        dead_sockets: dead,
+        dead_socket_search,
         listen_counters: listen_counters(net("netstat")),
         ephemeral_ports: ephemeral_ports(request),
         sockets_in_use: sockets_in_use(net("sockstat"), net("sockstat6")),

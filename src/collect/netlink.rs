@@ -121,6 +121,20 @@ impl<T: Transport> SockDiag<T> {
         }
     }
 
+    /// Dumps the MPTCP connections, of both families.
+    pub(super) fn dump_mptcp(
+        &mut self,
+        request: &DumpRequest,
+        on_row: &mut dyn FnMut(&[u8]),
+    ) -> Result<Dumped, NetlinkError> {
+        let v4 = self.dump_form(request, RequestForm::Mptcp(Family::V4), on_row)?;
+        match self.dump_form(request, RequestForm::Mptcp(Family::V6), on_row) {
+            Ok(v6) => Ok(if v4 == Dumped::Whole { v6 } else { v4 }),
+            Err(NetlinkError::Refused(error)) if no_such_family(&error) => Ok(v4),
+            Err(error) => Err(error),
+        }
+    }
+
     fn dump_form(
         &mut self,
         request: &DumpRequest,
@@ -309,6 +323,7 @@ mod tests {
         let request = DumpRequest {
             states: vec![TcpState::Listen],
             ports: None,
+            details: true,
         };
         let mut rows = 0;
         let outcome = sock_diag.dump(&request, &mut |_| rows += 1);

@@ -60,6 +60,25 @@ pub(super) fn read(
         .collect()
 }
 
+/// Reads those of `ids` that `processes` does not have yet.
+pub(super) fn read_further(
+    proc_root: &Path,
+    ids: impl Iterator<Item = ProcessId>,
+    processes: &mut Vec<Process>,
+) {
+    let known: BTreeSet<ProcessId> = processes.iter().map(|process| process.id).collect();
+    let missing: BTreeSet<ProcessId> = ids.filter(|id| !known.contains(id)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let read = missing
+        .into_iter()
+        .filter_map(|id| read_one(proc_root, id, &passwd));
+    processes.extend(read);
+    processes.sort_by_key(|process| process.id);
+}
+
 fn read_one(proc_root: &Path, id: ProcessId, passwd: &[u8]) -> Option<Process> {
     let directory = proc_root.join(id.pid.to_string());
     let read = |file: &str| std::fs::read(directory.join(file));
@@ -108,10 +127,7 @@ fn descriptor_use(directory: &Path, limits: io::Result<Vec<u8>>) -> Fact<Descrip
         Err(error) => return Fact::Unknown(why(&error)),
     };
     read_fact(limits, |bytes| {
-        let soft_limit = match Limits::from_buf_read(bytes).ok()?.max_open_files.soft_limit {
-            LimitValue::Unlimited => None,
-            LimitValue::Value(limit) => Some(limit),
-        };
+        let soft_limit = soft_descriptor_limit(bytes)?;
         // With fewer descriptors than numbers below the limit, one of those is free.
         let exhausted = soft_limit.is_some_and(|limit| {
             open >= limit && numbers_below(&directory.join("fd"), limit) == Some(limit)
@@ -122,6 +138,18 @@ fn descriptor_use(directory: &Path, limits: io::Result<Vec<u8>>) -> Fact<Descrip
             exhausted,
         })
     })
+}
+
+/// The soft limit of `Max open files` in `/proc/PID/limits`; the inner `None` is unlimited.
+pub(super) fn soft_descriptor_limit(limits: &[u8]) -> Option<Option<u64>> {
+    match Limits::from_buf_read(limits)
+        .ok()?
+        .max_open_files
+        .soft_limit
+    {
+        LimitValue::Unlimited => Some(None),
+        LimitValue::Value(limit) => Some(Some(limit)),
+    }
 }
 
 /// Since Linux 6.2 the size of `/proc/PID/fd` is the number of descriptors; before, it is zero.

@@ -123,6 +123,7 @@ impl Sockets {
                 let request = DumpRequest {
                     states: want.states.clone(),
                     ports: PortFilter::new(ports),
+                    details: true,
                 };
                 let mut on_row = |bytes: &[u8]| -> Result<(), RowError> {
                     let head = RowHead::new(bytes)?;
@@ -204,6 +205,7 @@ fn probe(mut sock_diag: SockDiag) -> Result<SockDiag, NetlinkError> {
         &DumpRequest {
             states: Vec::new(),
             ports: None,
+            details: false,
         },
         &mut |_| {},
     )?;

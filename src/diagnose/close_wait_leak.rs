@@ -182,6 +182,8 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             "sock_diag, tcpi_last_ack_recv",
         ));
     }
+    let oldest = sockets.iter().max_by_key(|socket| socket.age);
+    evidence.extend(oldest.and_then(|socket| phrase::timeline(socket.entry)));
     let unread: u64 = sockets
         .iter()
         .map(|socket| u64::from(socket.unread_bytes))
@@ -219,7 +221,7 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             format!(
                 "{} holds them as {}",
                 phrase::process(holder.process, holder.id),
-                fd_list(&fds)
+                phrase::fd_list(&fds)
             ),
             format!("/proc/{}/fd", holder.id.pid),
         ));
@@ -240,17 +242,6 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
     evidence
 }
 
-/// `fd 4`, `fds 4, 5, 6`, `fds 4, 5, 6, 7, 8, 9, … (23)`
-fn fd_list(fds: &[i32]) -> String {
-    const SHOWN: usize = 6;
-    let shown: Vec<String> = fds.iter().take(SHOWN).map(i32::to_string).collect();
-    match fds.len() {
-        1 => format!("fd {}", shown[0]),
-        n if n <= SHOWN => format!("fds {}", shown.join(", ")),
-        n => format!("fds {}, … ({n} in all)", shown.join(", ")),
-    }
-}
-
 fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {
     let filter = match key.direction {
         Some(Direction::Outbound) => format!("dst {}", sockets[0].entry.remote),
@@ -269,7 +260,8 @@ fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::test_table::{CloseWaitCase, seconds};
+    use crate::diagnose::test_close_wait::CloseWaitCase;
+    use crate::diagnose::test_table::seconds;
 
     fn found(case: &CloseWaitCase) -> Vec<Finding> {
         let snapshot = case.snapshot();

@@ -15,9 +15,13 @@ mod accept_queue_overflow;
 mod close_wait_cause;
 mod close_wait_half_closed;
 mod close_wait_leak;
+mod dead_socket_leak;
+mod descriptor_exhaustion;
 mod judgement;
 mod phrase;
 mod queue_cause;
+#[cfg(test)]
+mod test_close_wait;
 #[cfg(test)]
 mod test_stuck;
 #[cfg(test)]
@@ -56,6 +60,8 @@ const RULES: &[Rule] = &[
     accept_queue_backlog::find,
     close_wait_leak::find,
     close_wait_half_closed::find,
+    dead_socket_leak::find,
+    descriptor_exhaustion::find,
 ];
 
 /// All findings, the worst first.

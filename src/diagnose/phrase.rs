@@ -83,6 +83,17 @@ pub(super) fn descriptor_paths(holders: &[Holder<'_>]) -> String {
     format!("{}{more}", all[..all.len().min(NAMED)].join(", "))
 }
 
+/// `fd 4`, `fds 4, 5, 6`, `fds 4, 5, 6, 7, 8, 9, … (23)`
+pub(super) fn fd_list(fds: &[i32]) -> String {
+    const SHOWN: usize = 6;
+    let shown: Vec<String> = fds.iter().take(SHOWN).map(i32::to_string).collect();
+    match fds.len() {
+        1 => format!("fd {}", shown[0]),
+        n if n <= SHOWN => format!("fds {}", shown.join(", ")),
+        n => format!("fds {}, … ({n} in all)", shown.join(", ")),
+    }
+}
+
 /// What became of the far ends of `connections`, as far as they were on this machine.
 pub(super) fn far_ends<'e>(
     connections: impl Iterator<Item = &'e SocketEntry>,
@@ -137,4 +148,13 @@ pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
     let lines = cgroup.split(|byte| *byte == b'\n');
     let paths = lines.filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
     paths.max_by_key(|path| path.len()).unwrap_or_default()
+}
+
+/// What happened on the oldest connection, where it can be told.
+pub(super) fn timeline(oldest: &SocketEntry) -> Option<Evidence> {
+    let timeline = oldest.timeline()?;
+    Some(Evidence::new(
+        format!("the oldest, from {}: {timeline}", oldest.remote),
+        "sock_diag, tcp_info",
+    ))
 }

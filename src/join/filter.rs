@@ -5,9 +5,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{CloseWait, Holder, Listener};
-use crate::model::{SocketEntry, TcpState};
+use crate::model::{Process, ProcessId, SocketEntry, TcpState};
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
+///
+/// What is said about a process and not about its sockets passes by its pid and name. A socket in
+/// no table has no addresses: with ports or remote addresses given, the process passes only if it
+/// is known to hold a socket that does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Local or remote ports.
@@ -80,22 +84,37 @@ impl Filter {
     }
 
     fn takes_holders(&self, holders: &[Holder<'_>]) -> bool {
-        let named = |holder: &Holder<'_>| {
-            holder.process.is_some_and(|process| {
-                let exe = process
-                    .exe
-                    .known()
-                    .and_then(|exe| exe.rsplit(|byte| *byte == b'/').next());
-                self.processes
-                    .iter()
-                    .any(|name| process.comm == name.as_bytes() || exe == Some(name.as_bytes()))
-            })
-        };
         (self.pids.is_empty()
             || holders
                 .iter()
                 .any(|holder| self.pids.contains(&holder.id.pid)))
-            && (self.processes.is_empty() || holders.iter().any(named))
+            && (self.processes.is_empty()
+                || holders.iter().any(|holder| self.takes_name(holder.process)))
+    }
+
+    /// Whether what is said about a process as a whole is kept.
+    pub(super) fn takes_process(
+        &self,
+        id: ProcessId,
+        process: Option<&Process>,
+        holds_what_passes: bool,
+    ) -> bool {
+        let by_addresses = !self.ports.is_empty() || !self.remotes.is_empty();
+        (self.pids.is_empty() || self.pids.contains(&id.pid))
+            && (self.processes.is_empty() || self.takes_name(process))
+            && (!by_addresses || holds_what_passes)
+    }
+
+    fn takes_name(&self, process: Option<&Process>) -> bool {
+        process.is_some_and(|process| {
+            let exe = process
+                .exe
+                .known()
+                .and_then(|exe| exe.rsplit(|byte| *byte == b'/').next());
+            self.processes
+                .iter()
+                .any(|name| process.comm == name.as_bytes() || exe == Some(name.as_bytes()))
+        })
     }
 }
 

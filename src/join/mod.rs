@@ -6,10 +6,11 @@
 
 mod attribution;
 mod close_wait;
+mod descriptors;
 mod filter;
 mod queue;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use crate::kernel::cgroup;
@@ -19,6 +20,7 @@ use crate::model::{
 };
 pub use attribution::Listeners;
 pub use close_wait::CloseWait;
+pub use descriptors::{Crowded, DeadSockets};
 pub use filter::{Filter, RemotePattern, RemotePatternError};
 pub use queue::{Child, Listener, Movement, Queued};
 
@@ -33,6 +35,10 @@ pub struct SocketTable<'a> {
     pub close_wait: Vec<CloseWait<'a>>,
     /// Unaccepted connections for which no listener matches.
     pub strays: Vec<&'a SocketEntry>,
+    /// Processes with descriptors of TCP sockets that are in no table.
+    pub dead_sockets: Vec<DeadSockets<'a>>,
+    /// Processes that have used most of their descriptors.
+    pub crowded: Vec<Crowded<'a>>,
     /// The newest row of every socket that was read, sorted by addresses.
     pub rows: Vec<&'a SocketEntry>,
     holders: HashMap<Inode, Vec<Holder<'a>>>,
@@ -81,6 +87,8 @@ impl<'a> SocketTable<'a> {
             listeners: Vec::new(),
             close_wait: Vec::new(),
             strays: Vec::new(),
+            dead_sockets: Vec::new(),
+            crowded: Vec::new(),
             holders: holders(snapshot),
             peers: snapshot.peers.iter().map(peer_by_addresses).collect(),
             rows,
@@ -98,6 +106,13 @@ impl<'a> SocketTable<'a> {
             listener.holders = holders_of(&table.holders, listener.entry);
         }
         table.strays = strays;
+        let processes: BTreeMap<ProcessId, &Process> = snapshot
+            .processes
+            .iter()
+            .map(|process| (process.id, process))
+            .collect();
+        table.dead_sockets = descriptors::dead_sockets(snapshot, &processes);
+        table.crowded = descriptors::crowded(&table, &processes);
         table
     }
 
@@ -125,6 +140,7 @@ impl<'a> SocketTable<'a> {
             .into_iter()
             .filter(|row| filter.takes_row(row, &self.holders_of(row)))
             .collect();
+        descriptors::retain(self, filter);
     }
 
     /// Everybody who has descriptors for `entry`. None is "nobody" only if owners were collected

@@ -1,10 +1,11 @@
-//! `/proc/self/mountinfo` (`man 5 proc_pid_mountinfo`): where the cgroup hierarchies are.
+//! `/proc/self/mountinfo` (`man 5 proc_pid_mountinfo`): where the cgroup hierarchies and the named
+//! network namespaces are.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::{lines, words};
+use super::{fd_link, lines, words};
 
 /// Mount points of the hierarchies in which processes can be frozen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +50,16 @@ pub fn cgroup_mounts(mountinfo: &[u8]) -> CgroupMounts {
     mounts
 }
 
+/// Network namespaces that are mounted somewhere, as `ip netns add` does, by their inodes.
+pub fn network_namespaces(mountinfo: &[u8]) -> Vec<(u64, PathBuf)> {
+    let namespace = |line| {
+        let mut fields = words(line).skip(3);
+        let inode = fd_link::netns_inode(fields.next()?)?;
+        Some((inode, PathBuf::from(OsStr::from_bytes(fields.next()?))))
+    };
+    lines(mountinfo).filter_map(namespace).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,5 +81,14 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/freezer"))
         );
         assert_eq!(cgroup_mounts(b""), CgroupMounts::default());
+    }
+
+    #[test]
+    fn named_network_namespaces_are_found() {
+        let text = b"24 1 0:21 / /run tmpfs rw - tmpfs tmpfs rw\n\
+            401 24 0:4 net:[4026532301] /run/netns/blue rw shared:9 - nsfs nsfs rw\n\
+            402 24 0:4 mnt:[4026532302] /run/x rw - nsfs nsfs rw\nbroken\n";
+        let blue = (4_026_532_301, PathBuf::from("/run/netns/blue"));
+        assert_eq!(network_namespaces(text), [blue]);
     }
 }

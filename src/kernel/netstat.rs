@@ -21,9 +21,18 @@ pub fn listen_counters(netstat: &[u8]) -> Option<ListenCounters> {
 
 /// Sockets in use by a protocol line of `sockstat` or `sockstat6` (`TCP: inuse 7 …`).
 pub fn sockets_in_use(sockstat: &[u8], protocol: &[u8]) -> Option<u64> {
+    sockstat_number(sockstat, protocol, b"inuse")
+}
+
+/// TCP sockets of the whole machine, whatever their namespace, in `sockstat` (`TCP: … alloc 9`).
+pub fn sockets_allocated(sockstat: &[u8]) -> Option<u64> {
+    sockstat_number(sockstat, b"TCP", b"alloc")
+}
+
+fn sockstat_number(sockstat: &[u8], protocol: &[u8], name: &[u8]) -> Option<u64> {
     let line = lines(sockstat).find_map(|line| line.strip_prefix(protocol)?.strip_prefix(b":"))?;
     let mut words = words(line);
-    words.find(|word| *word == b"inuse")?;
+    words.find(|word| *word == name)?;
     decimal(words.next()?)
 }
 
@@ -57,5 +66,7 @@ mod tests {
         assert_eq!(sockets_in_use(text, b"TCP"), Some(7));
         assert_eq!(sockets_in_use(b"TCP6: inuse 4\n", b"TCP6"), Some(4));
         assert_eq!(sockets_in_use(text, b"TCP6"), None);
+        assert_eq!(sockets_allocated(text), Some(9));
+        assert_eq!(sockets_allocated(b"TCP: inuse 7\n"), None);
     }
 }

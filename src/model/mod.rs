@@ -4,6 +4,7 @@
 //! [`Snapshot`]; what they mean together is `join`'s and `diagnose`'s business.
 
 mod coverage;
+mod descriptors;
 mod fact;
 mod finding;
 mod process;
@@ -12,6 +13,7 @@ mod socket;
 mod text;
 
 pub use coverage::{Coverage, Gap, GapKind};
+pub use descriptors::{CrowdedProcess, DeadSocketSearch, DescriptorKind, Holdings};
 pub use fact::{Fact, Unknown};
 pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
@@ -26,6 +28,6 @@ pub use snapshot::{
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,
-    Timer, UnknownState,
+    Timeline, Timer, UnknownState,
 };
 pub use text::{count_of, human_duration, printable};

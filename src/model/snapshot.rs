@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
-use super::{Coverage, Fact, HeldDescriptor, Netns, Process, SocketEntry};
+use super::{
+    Coverage, CrowdedProcess, DeadSocketSearch, Fact, HeldDescriptor, Netns, Process, SocketEntry,
+};
 
 /// One look at a machine. Everything behind `collect` works on this and nothing else, whether it
 /// was read a moment ago or comes from a recording.
@@ -27,8 +29,14 @@ pub struct Snapshot {
     pub peers: Vec<Peer>,
     /// Descriptors that refer to sockets of interest.
     pub descriptors: Vec<HeldDescriptor>,
-    /// The processes that have those descriptors.
+    /// The processes that have those descriptors, are crowded, or hold dead sockets.
     pub processes: Vec<Process>,
+    /// Processes that have used most of their descriptors.
+    pub crowded: Vec<CrowdedProcess>,
+    /// Descriptors of TCP sockets that were in no table in two looks.
+    pub dead_sockets: Vec<HeldDescriptor>,
+    /// How those were looked for.
+    pub dead_socket_search: Fact<DeadSocketSearch>,
     /// Machine-wide accept-queue counters of this namespace.
     pub listen_counters: Fact<ListenCounters>,
     /// First and last port that `connect()` picks from.

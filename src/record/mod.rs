@@ -155,6 +155,7 @@ snapshot! {
         ephemeral_ports,
         sockets_in_use,
         file_table,
+        dead_socket_search,
         coverage,
     }
     lines {
@@ -163,6 +164,8 @@ snapshot! {
         peers = "peer",
         descriptors = "held_descriptor",
         processes = "process",
+        crowded = "crowded_process",
+        dead_sockets = "dead_socket",
     }
 }
 

@@ -6,11 +6,11 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, Gap,
-    GapKind, HeldDescriptor, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer,
-    PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
-    Shutdown, Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer,
-    Unknown,
+    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
+    EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings,
+    Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
+    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown, Snapshot,
+    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -72,6 +72,18 @@ pub(super) fn full() -> Snapshot {
             inode: Inode(u64::MAX),
         }],
         processes: processes(),
+        crowded: crowded(),
+        dead_sockets: vec![HeldDescriptor {
+            process: id(),
+            fd: 0,
+            inode: Inode(1),
+        }],
+        dead_socket_search: Fact::Known(DeadSocketSearch {
+            allocated: u64::MAX,
+            in_tables: 1,
+            every_table: true,
+            watched: Some(Duration::from_millis(250)),
+        }),
         listen_counters: Fact::Known(ListenCounters {
             overflows: (1 << 53) - 1,
             drops: 1 << 53,
@@ -117,6 +129,14 @@ pub(super) fn empty() -> Snapshot {
         peers: Vec::new(),
         descriptors: Vec::new(),
         processes: Vec::new(),
+        crowded: Vec::new(),
+        dead_sockets: Vec::new(),
+        dead_socket_search: Fact::Known(DeadSocketSearch {
+            allocated: 0,
+            in_tables: 0,
+            every_table: false,
+            watched: None,
+        }),
         listen_counters: Fact::Unknown(Unknown::Permission),
         ephemeral_ports: Fact::Unknown(Unknown::Malformed),
         file_table: Fact::Unknown(Unknown::Vanished),
@@ -294,6 +314,29 @@ fn processes() -> Vec<Process> {
         });
     }
     processes
+}
+
+fn crowded() -> Vec<CrowdedProcess> {
+    let process = |holds| CrowdedProcess {
+        process: id(),
+        soft_limit: 1024,
+        holds,
+    };
+    vec![
+        process(Fact::Known(Holdings {
+            open: 900,
+            below_limit: u64::MAX,
+            looked_at: 899,
+            sockets: 3,
+            listeners: vec![Inode(1), Inode(u64::MAX)],
+            close_wait: 2,
+            kinds: vec![DescriptorKind {
+                link: BYTES.to_vec(),
+                count: 800,
+            }],
+        })),
+        process(Fact::Unknown(Unknown::Permission)),
+    ]
 }
 
 fn detail(runtime: Fact<Runtime>) -> ProcessDetail {

@@ -9,10 +9,11 @@ use super::value::{
     FieldError, ObjectReader, ObjectWriter, Record, excerpt, hex_number, read_tagged, write_tagged,
 };
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind,
-    HeldDescriptor, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer,
-    Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown,
-    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
+    EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings, Host,
+    Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
+    ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown, SocketEntry, SocketSource,
+    SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -306,6 +307,24 @@ fields! {
 }
 
 fields! { FileTable { allocated, limit } }
+
+fields! { CrowdedProcess { process, soft_limit, holds } }
+
+fields! {
+    Holdings {
+        open,
+        below_limit,
+        looked_at,
+        sockets,
+        listeners,
+        close_wait,
+        kinds,
+    }
+}
+
+fields! { DescriptorKind { link, count } }
+
+fields! { DeadSocketSearch { allocated, in_tables, every_table, watched } }
 
 fields! { DescriptorUse { open, soft_limit, exhausted } }
 

@@ -16,6 +16,8 @@ pub enum RequestForm {
     BothFamilies,
     /// `SOCK_DIAG_BY_FAMILY`: one walk a family, on every kernel since 3.3.
     OneFamily(Family),
+    /// The same for MPTCP connections, each with the inode that its descriptor has; since 5.9.
+    Mptcp(Family),
 }
 
 /// What to dump.
@@ -25,9 +27,15 @@ pub struct DumpRequest {
     pub states: Vec<TcpState>,
     /// Only rows with one of these ports, if given.
     pub ports: Option<PortFilter>,
+    /// With `tcp_info` and the other attributes that have to be asked for.
+    pub details: bool,
 }
 
 const INET_DIAG_REQ_BYTECODE: u16 = 1;
+const INET_DIAG_REQ_PROTOCOL: u16 = 3;
+/// `sdiag_protocol` is a byte: this one says that an attribute has the number.
+const IPPROTO_RAW: u8 = 255;
+const IPPROTO_MPTCP: u32 = 262;
 
 impl DumpRequest {
     /// The request as one netlink message with sequence number `sequence`.
@@ -37,12 +45,25 @@ impl DumpRequest {
             .iter()
             .fold(0, |mask, state| mask | 1_u32 << state.number());
         let states = StateFlags::from_bits_retain(states);
-        let extensions = wanted_extensions();
+        let extensions = if self.details {
+            wanted_extensions()
+        } else {
+            ExtensionFlags::empty()
+        };
+        let mut attributes = Vec::new();
         let (kind, body) = match form {
-            RequestForm::OneFamily(family) => {
+            RequestForm::OneFamily(family) | RequestForm::Mptcp(family) => {
+                let protocol = match form {
+                    RequestForm::Mptcp(_) => {
+                        let number = IPPROTO_MPTCP.to_ne_bytes();
+                        push_attribute(&mut attributes, INET_DIAG_REQ_PROTOCOL, &number);
+                        IPPROTO_RAW
+                    }
+                    _ => IPPROTO_TCP,
+                };
                 let request = InetRequest {
                     family: family_number(family),
-                    protocol: IPPROTO_TCP,
+                    protocol,
                     extensions,
                     states,
                     socket_id: SocketId::new_v4(),
@@ -58,12 +79,15 @@ impl DumpRequest {
                 (TCPDIAG_GETSOCK, body)
             }
         };
-        let filter = self
-            .ports
-            .as_ref()
-            .map(PortFilter::to_bytecode)
-            .unwrap_or_default();
-        message(kind, NLM_F_REQUEST | NLM_F_DUMP, sequence, &body, &filter)
+        if let Some(ports) = &self.ports {
+            push_attribute(
+                &mut attributes,
+                INET_DIAG_REQ_BYTECODE,
+                &ports.to_bytecode(),
+            );
+        }
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        message(kind, flags, sequence, &body, &attributes)
     }
 }
 
@@ -124,19 +148,22 @@ fn emit(request: &InetRequest) -> Vec<u8> {
     body
 }
 
-fn message(kind: u16, flags: u16, sequence: u32, body: &[u8], bytecode: &[u8]) -> Vec<u8> {
+/// A netlink attribute; the contents here are all multiples of four bytes.
+fn push_attribute(to: &mut Vec<u8>, kind: u16, content: &[u8]) {
+    let length = u16::try_from(4 + content.len()).unwrap_or(u16::MAX);
+    to.extend(length.to_ne_bytes());
+    to.extend(kind.to_ne_bytes());
+    to.extend(content);
+}
+
+fn message(kind: u16, flags: u16, sequence: u32, body: &[u8], attributes: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 4];
     bytes.extend(kind.to_ne_bytes());
     bytes.extend(flags.to_ne_bytes());
     bytes.extend(sequence.to_ne_bytes());
     bytes.extend(0_u32.to_ne_bytes());
     bytes.extend(body);
-    if !bytecode.is_empty() {
-        let length = u16::try_from(4 + bytecode.len()).unwrap_or(u16::MAX);
-        bytes.extend(length.to_ne_bytes());
-        bytes.extend(INET_DIAG_REQ_BYTECODE.to_ne_bytes());
-        bytes.extend(bytecode);
-    }
+    bytes.extend(attributes);
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     bytes[..4].copy_from_slice(&length.to_ne_bytes());
     bytes
@@ -151,6 +178,7 @@ mod tests {
         let request = DumpRequest {
             states: vec![TcpState::Listen, TcpState::CloseWait],
             ports: None,
+            details: true,
         };
         let legacy = request.to_bytes(RequestForm::BothFamilies, 9);
         assert_eq!(legacy.len(), 16 + 60);
@@ -166,6 +194,15 @@ mod tests {
         assert_eq!(family.len(), 16 + 56);
         assert_eq!(family[16..20], [AF_INET6, IPPROTO_TCP, 0b1100_0010, 0]);
         assert_eq!(family[20..24], 0x500_u32.to_ne_bytes());
+
+        let mptcp = request.to_bytes(RequestForm::Mptcp(Family::V4), 9);
+        assert_eq!(mptcp[..4], 80_u32.to_ne_bytes());
+        assert_eq!(mptcp[16..18], [AF_INET, 255]);
+        assert_eq!(
+            mptcp[72..76],
+            [8_u16.to_ne_bytes(), 3_u16.to_ne_bytes()].concat()
+        );
+        assert_eq!(mptcp[76..], 262_u32.to_ne_bytes());
     }
 
     #[test]

@@ -1,0 +1,210 @@
+//! The inodes of all sockets in a namespace's table, and of nothing else: to tell which sockets
+//! are in none.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use rustix::fd::AsFd;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::SourceChoice;
+use super::netlink::{Dumped, NetlinkError, SockDiag};
+use crate::kernel::proc_net_tcp;
+use crate::kernel::sock_diag::{DumpRequest, RowHead};
+use crate::model::{Inode, Netns, TcpState};
+
+/// Where a namespace can be found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is this thread's.
+    Own,
+    /// This process or thread lives there: `PID` or `PID/task/TID`.
+    Process(String),
+    /// It is mounted here, and perhaps nobody lives there.
+    Mount(PathBuf),
+}
+
+/// Which sockets are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// TCP sockets, the listeners and subflows of MPTCP among them.
+    Tcp,
+    /// MPTCP connections, which outlive their subflows.
+    Mptcp,
+}
+
+/// How far a table could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// Every socket that has an address.
+    Everything,
+    /// Not the sockets that are bound and neither connected nor listening.
+    NotTheBound,
+}
+
+/// A table could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TableError {
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    #[error("{0}: {1}")]
+    File(PathBuf, #[source] io::Error),
+    #[error("the table changed during every attempt to read it")]
+    Interrupted,
+    #[error("nobody lives there, and this thread may not go there")]
+    Closed,
+}
+
+/// Sockets that are bound and no more are in sock_diag from this release on, and before in nothing
+/// (`inet_diag`, "Add support for listing bound-only sockets").
+const LISTS_BOUND_SOCKETS: (u64, u64) = (6, 8);
+/// Their bit in the request's mask (`TCPF_BOUND_INACTIVE`, `include/net/tcp_states.h`).
+const BOUND_INACTIVE: TcpState = TcpState::Unknown(13);
+
+/// Reads the tables of one run.
+pub(super) struct Tables<'a> {
+    pub(super) proc_root: &'a Path,
+    pub(super) source: SourceChoice,
+}
+
+impl Tables<'_> {
+    /// Gives the inode of every socket in the table at `place`, some more than once.
+    pub(super) fn read(
+        &self,
+        place: &Place,
+        protocol: Protocol,
+        on_inode: &mut (dyn FnMut(Inode) + Send),
+    ) -> Result<Seen, TableError> {
+        let (namespace, directory) = match place {
+            Place::Own => return self.read_here(protocol, on_inode),
+            Place::Process(process) => {
+                let process = self.proc_root.join(process);
+                (process.join("ns/net"), Some(process.join("net")))
+            }
+            Place::Mount(path) => (path.clone(), None),
+        };
+        // A netlink socket stays in the namespace in which it was made. Only this thread goes
+        // there, and ends.
+        let inside = std::thread::scope(|scope| {
+            let visit = || -> Option<Result<Seen, TableError>> {
+                let file = File::open(&namespace).ok()?;
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).ok()?;
+                Some(self.read_here(protocol, on_inode))
+            };
+            scope.spawn(visit).join().ok().flatten()
+        });
+        match (inside, directory) {
+            (Some(seen), _) => seen,
+            (None, Some(directory)) => read_files(&directory, protocol, on_inode),
+            (None, None) => Err(TableError::Closed),
+        }
+    }
+
+    fn read_here(
+        &self,
+        protocol: Protocol,
+        on_inode: &mut (dyn FnMut(Inode) + Send),
+    ) -> Result<Seen, TableError> {
+        let sock_diag = match self.source {
+            SourceChoice::Proc => None,
+            SourceChoice::Auto | SourceChoice::SockDiag => SockDiag::open().ok(),
+        };
+        let files = self.proc_root.join("thread-self/net");
+        match sock_diag.map(|sock_diag| dump(sock_diag, protocol, on_inode)) {
+            Some(Ok(seen)) => Ok(seen),
+            // A kernel without sock_diag, or a filter against it.
+            Some(Err(TableError::Netlink(_))) | None => read_files(&files, protocol, on_inode),
+            Some(Err(error)) => Err(error),
+        }
+    }
+}
+
+fn dump(
+    mut sock_diag: SockDiag,
+    protocol: Protocol,
+    on_inode: &mut (dyn FnMut(Inode) + Send),
+) -> Result<Seen, TableError> {
+    let request = DumpRequest {
+        states: TcpState::all().chain([BOUND_INACTIVE]).collect(),
+        ports: None,
+        details: false,
+    };
+    let mut on_row = |row: &[u8]| {
+        if let Some(inode) = RowHead::new(row).ok().and_then(|head| head.inode()) {
+            on_inode(inode);
+        }
+    };
+    let dumped = match protocol {
+        Protocol::Tcp => sock_diag.dump(&request, &mut on_row)?,
+        Protocol::Mptcp => sock_diag.dump_mptcp(&request, &mut on_row)?,
+    };
+    match dumped {
+        Dumped::Interrupted => Err(TableError::Interrupted),
+        Dumped::Whole if lists_bound_sockets() => Ok(Seen::Everything),
+        Dumped::Whole => Ok(Seen::NotTheBound),
+    }
+}
+
+fn read_files(
+    directory: &Path,
+    protocol: Protocol,
+    on_inode: &mut (dyn FnMut(Inode) + Send),
+) -> Result<Seen, TableError> {
+    if protocol == Protocol::Mptcp {
+        return Err(TableError::Closed);
+    }
+    for name in ["tcp", "tcp6"] {
+        let path = directory.join(name);
+        match read_file(&path, on_inode) {
+            // A kernel without IPv6 has no tcp6.
+            Err(error) if name == "tcp6" && error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(TableError::File(path, error)),
+            Ok(()) => {}
+        }
+    }
+    Ok(Seen::NotTheBound)
+}
+
+fn read_file(path: &Path, on_inode: &mut (dyn FnMut(Inode) + Send)) -> io::Result<()> {
+    let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?);
+    let mut line = Vec::new();
+    let mut number = 0;
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        number += 1;
+        if number > 1 {
+            let row = proc_net_tcp::parse_row(line.trim_ascii_end(), number, Netns(0));
+            // A row that is not understood could be any socket: none may be accused.
+            let row = row.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            if let Some(inode) = row.inode {
+                on_inode(inode);
+            }
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+fn lists_bound_sockets() -> bool {
+    let names = rustix::system::uname();
+    release(&names.release().to_string_lossy()) >= Some(LISTS_BOUND_SOCKETS)
+}
+
+/// The first two numbers of `uname -r`.
+fn release(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        assert_eq!(release("6.18.44-generic"), Some((6, 18)));
+        assert!(release("6.18.44") >= Some(LISTS_BOUND_SOCKETS));
+        assert!(release("5.15.0-91-generic") < Some(LISTS_BOUND_SOCKETS));
+        assert!(release("linux") < Some(LISTS_BOUND_SOCKETS));
+    }
+}
