@@ -19,7 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("join", &["kernel", "model"]),
     ("diagnose", &["join", "model"]),
     ("report", &["diagnose", "join", "model"]),
-    ("render", &["report", "join", "model"]),
+    ("pages", &[]),
+    ("render", &["pages", "report", "join", "model"]),
     ("cli", &["join", "model"]),
     (
         "options",
@@ -28,8 +29,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "collect", "diagnose", "join", "kernel", "model", "options", "record", "render",
-            "report", "scenario",
+            "cli", "collect", "diagnose", "join", "kernel", "model", "options", "pages", "record",
+            "render", "report", "scenario",
         ],
     ),
     ("main", &["cli", "commands"]),
@@ -90,6 +91,8 @@ fn broken_rules(sources: &[Source]) -> Vec<String> {
         }
         check_form(source, &mut broken);
     }
+    // A line that names several things breaks a rule once.
+    broken.dedup();
     broken
 }
 
@@ -179,7 +182,9 @@ fn check_form(source: &Source, broken: &mut Vec<String>) {
     }
     for (index, line) in source.text.lines().enumerate() {
         let line = line.trim_start();
-        if line.starts_with("#[allow(") || line.starts_with("#![allow(") {
+        // Each test program uses a part of `tests/support`: what one expects, another fulfils.
+        let shared = source.path.starts_with("tests/support/");
+        if !shared && (line.starts_with("#[allow(") || line.starts_with("#![allow(")) {
             broken.push(format!(
                 "{}:{}: #[expect(…, reason = …)] instead of #[allow(…)]",
                 source.path,
@@ -255,7 +260,7 @@ mod self_test {
         check(
             "src/render/text.rs",
             "fn f() {\n    crate::kernel::cgroup::systemd_unit(b\"\");\n}",
-            &["src/render/text.rs:3: render uses kernel; it may use report, join, model"],
+            &["src/render/text.rs:3: render uses kernel; it may use pages, report, join, model"],
         );
         check(
             "src/record/file.rs",

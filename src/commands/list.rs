@@ -23,6 +23,6 @@ pub(super) fn run(options: &cli::List) -> anyhow::Result<ExitCode> {
     }
     stdout.flush()?;
     drop(stdout);
-    render::write_coverage(&mut io::stderr().lock(), &snapshot.coverage)?;
+    super::note(&snapshot.coverage);
     Ok(ExitCode::SUCCESS)
 }

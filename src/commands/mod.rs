@@ -5,9 +5,12 @@ mod explain;
 mod list;
 mod scan;
 
+use std::io;
 use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
+use crate::model::Coverage;
+use crate::render;
 
 /// Runs a command and returns its exit status.
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
@@ -17,4 +20,10 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(options) => explain::run(options),
         Command::Demo(options) => demo::run(options),
     }
+}
+
+/// Says on standard error what was not seen. If that is closed nobody wants to know, and the exit
+/// status still tells what was found.
+fn note(coverage: &Coverage) {
+    let _ = render::write_coverage(&mut io::stderr().lock(), coverage);
 }

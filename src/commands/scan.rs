@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::cli;
 use crate::collect::collect;
-use crate::model::Snapshot;
+use crate::model::{Snapshot, printable};
 use crate::record;
 use crate::render;
 use crate::report::{Outcome, Report};
@@ -26,8 +26,7 @@ pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
             stdout.flush()?;
             return Ok(ExitCode::SUCCESS);
         }
-        record::save(&snapshot, path)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        record::save(&snapshot, path).with_context(|| format!("cannot write {}", shown(path)))?;
     }
     show(&snapshot, options)
 }
@@ -43,7 +42,7 @@ pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<E
     }
     stdout.flush()?;
     drop(stdout);
-    render::write_coverage(&mut io::stderr().lock(), &snapshot.coverage)?;
+    super::note(&snapshot.coverage);
     Ok(match report.outcome(options.fail_on.into()) {
         Outcome::Found => ExitCode::from(1),
         Outcome::Incomplete if options.strict => ExitCode::from(3),
@@ -52,10 +51,15 @@ pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<E
 }
 
 fn read(path: &Path) -> anyhow::Result<Snapshot> {
-    let name = || format!("cannot read {}", path.display());
+    let name = || format!("cannot read {}", shown(path));
     if path.as_os_str() == "-" {
         return record::read(io::stdin().lock()).context("cannot read standard input");
     }
     let file = File::open(path).with_context(name)?;
     record::read(BufReader::new(file)).with_context(name)
+}
+
+/// A path for a message: a file can have any name, and a shell's `*` hands it on.
+fn shown(path: &Path) -> String {
+    printable(path.as_os_str().as_encoded_bytes())
 }
