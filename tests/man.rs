@@ -1,5 +1,4 @@
 //! The man page and the command line, held together.
-#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 
 use std::collections::BTreeSet;
 
