@@ -12,34 +12,27 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
-
-use tcpleak::diagnose::Thresholds;
-use tcpleak::join::Filter;
-use tcpleak::report::Report;
 
 use support::clock::EndWithOwner;
 use support::in_own_namespace;
-use support::scan::scan;
+use support::scan::{accepted, report, scan};
 use support::sockets::{LOOPBACK, connection, listen_at};
 
 /// The holder of a socket is one of the processes that it was given to, or the test itself, which
-/// hands it on; and nobody is said not to hold it.
+/// hands it on. A socket that is closed with its holder, while that is looked for, is in nobody's
+/// hands for a good reason and not shown.
 #[test]
-fn short_lived_holders() {
+fn holders_that_end_meanwhile() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
     const PROCESSES: usize = 100;
-    const EVERYTHING: Thresholds = Thresholds {
-        accept_age: Duration::ZERO,
-        close_wait_age: Duration::ZERO,
-    };
     let listener = listen_at(LOOPBACK).open().unwrap();
+    // Locked while a process is started and while a scan runs: processes end during a scan, and
+    // none begins. One that begins is in no list of processes that was made before.
     let pids = Mutex::new(BTreeSet::from([std::process::id()]));
     let end = AtomicBool::new(false);
-    let mut empty = 0;
-    let (mut scans, mut holders, mut alarms) = (0, BTreeSet::new(), Vec::new());
+    let (mut scans, mut ownerless, mut holders) = (0, 0, BTreeSet::new());
     thread::scope(|scope| {
         let churn = scope.spawn(|| {
             for _ in 0..PROCESSES {
@@ -49,10 +42,8 @@ fn short_lived_holders() {
                 let (client, accepted) = connection(&listener);
                 drop(client);
                 let mut command = Command::new("/bin/sleep");
-                command
-                    .arg("0.01")
-                    .stdin(Stdio::from(OwnedFd::from(accepted)));
-                // Locked meanwhile: whoever has seen the process finds it in the set.
+                command.arg("0.01");
+                command.stdin(Stdio::from(OwnedFd::from(accepted)));
                 let mut pids = pids.lock().unwrap();
                 let mut child = command.spawn().unwrap();
                 pids.insert(child.id());
@@ -62,38 +53,27 @@ fn short_lived_holders() {
         });
         let _end = EndWithOwner(&end);
         while !churn.is_finished() {
+            let known = pids.lock().unwrap();
             let snapshot = scan();
-            let report = Report::new(&snapshot, &EVERYTHING, &Filter::default());
-            let known = pids.lock().unwrap().clone();
             for held in &snapshot.descriptors {
                 assert!(known.contains(&held.process.pid), "{held:?}");
                 holders.insert(held.process.pid);
             }
-            let summaries = report.findings.iter().map(|finding| &finding.summary);
-            alarms.extend(
-                summaries
-                    .filter(|text| text.contains("no process"))
-                    .cloned(),
-            );
-            scans += 1;
-            if report
-                .table
-                .close_wait
+            drop(known);
+            let table = report(&snapshot).table;
+            let nobody = accepted(&table)
                 .iter()
-                .any(|c| c.accepted && c.holders.is_empty())
-            {
-                empty += 1;
-            }
+                .any(|socket| socket.holders.is_empty());
+            ownerless += usize::from(nobody);
+            scans += 1;
+            thread::yield_now();
         }
     });
-    eprintln!(
-        "{scans} scans, {empty} ownerless, {} holders, {} alarms: {:?}",
-        holders.len(),
-        alarms.len(),
-        alarms.first()
+    let seen = format!(
+        "{scans} scans, {ownerless} with ownerless sockets, {} holders",
+        holders.len()
     );
-    assert!(
-        scans > 3 && holders.len() > 3,
-        "{scans} scans saw {holders:?}"
-    );
+    assert!(holders.len() > 3, "{seen}");
+    // Between giving up its descriptors and closing them a process may be seen without them.
+    assert!(ownerless * 20 <= scans, "{seen}");
 }

@@ -96,7 +96,7 @@ pub(super) fn namespace(root: BorrowedFd<'_>, process: &str) -> Result<u64, Errn
 
 /// The inode of a process's `net/tcp`. Each namespace has such a file of its own, which all of its
 /// processes show, and anybody may look at it (seen on Linux 6.18).
-fn table_file(root: BorrowedFd<'_>, process: &str) -> Option<u64> {
+pub(super) fn table_file(root: BorrowedFd<'_>, process: &str) -> Option<u64> {
     let stat = statat(root, format!("{process}/net/tcp"), AtFlags::empty()).ok()?;
     Some(stat.st_ino)
 }

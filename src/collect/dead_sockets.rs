@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, getxattr, readlinkat_raw};
+use rustix::io::Errno;
 
 use super::SourceChoice;
-use super::census::{Namespaces, namespace};
-use super::descriptors::{SocketDescriptor, open_directory, start_time};
+use super::census::{Namespaces, namespace, table_file};
+use super::descriptors::{SocketDescriptor, open_directory, process_ids, start_time};
 use super::tables::{Place, Protocol, Seen, TableError, Tables};
 use crate::kernel::{fd_link, mountinfo, netstat};
 use crate::model::{
@@ -104,19 +105,17 @@ impl Counts {
 pub(super) struct Search<'a> {
     tables: Tables<'a>,
     root: OwnedFd,
-    places: Vec<Place>,
+    /// The namespaces whose tables could be read.
+    places: BTreeMap<u64, Place>,
+    /// How many could not, and why the first could not.
+    unread: Option<(u64, TableError)>,
     /// Sorted by inode.
     suspects: Vec<SocketDescriptor>,
-    names: Names,
+    /// Those among them that say that they are MPTCP.
+    mptcp: HashSet<Inode>,
     every_table: bool,
     counts: Counts,
     looked: Instant,
-}
-
-/// Which of the suspects are what, by their inodes.
-#[derive(Debug, Default)]
-struct Names {
-    mptcp: HashSet<Inode>,
 }
 
 impl<'a> Search<'a> {
@@ -134,31 +133,23 @@ impl<'a> Search<'a> {
         let mut search = Search {
             tables: Tables { proc_root, source },
             root: open_directory(CWD, proc_root).ok()?,
-            places: Vec::new(),
+            places: BTreeMap::new(),
+            unread: None,
             suspects: sockets,
-            names: Names::default(),
+            mptcp: HashSet::new(),
             every_table: all_processes && namespaces.unreadable == 0,
             counts,
             looked: Instant::now(),
         };
         search.suspects.sort_unstable();
-        let readable = search.find_places(namespaces, coverage);
-        if namespaces.unreadable > 0 {
-            coverage.gaps.push(Gap {
-                kind: GapKind::Details,
-                what: format!(
-                    "network namespaces of {}",
-                    count_of(namespaces.unreadable, "process")
-                ),
-                why: "permission denied".into(),
-                needs: Some("root, or CAP_SYS_PTRACE".into()),
-                count: namespaces.unreadable,
-            });
-        }
+        search.read_tables(namespaces);
         search.keep_crowds();
-        search.keep_those_of(&readable);
+        search.read_tables_of_threads();
+        search.keep_crowds();
+        search.keep_those_whose_table_was_read();
         search.keep_tcp();
         search.keep_crowds();
+        search.report(namespaces.unreadable, coverage);
         search.looked = Instant::now();
         Some(search)
     }
@@ -177,10 +168,14 @@ impl<'a> Search<'a> {
     pub(super) fn finish(mut self) -> (Vec<HeldDescriptor>, DeadSocketSearch) {
         let watched = self.looked.elapsed();
         if !self.suspects.is_empty() {
-            let places = std::mem::take(&mut self.places);
-            let whole = places.iter().all(|place| self.strike_out(place).is_ok());
-            if !whole {
-                self.suspects.clear();
+            for (inode, place) in std::mem::take(&mut self.places) {
+                if self.strike_out(&place).is_err() && !self.has_vanished(inode, &place) {
+                    self.every_table = false;
+                    // Without the nearest table the first look stands alone.
+                    if place == Place::Own {
+                        self.suspects.clear();
+                    }
+                }
             }
         }
         let dead = self.still_open();
@@ -193,14 +188,14 @@ impl<'a> Search<'a> {
         (dead, search)
     }
 
-    /// Reads the tables of all namespaces, keeps the places of those that could be read, and
-    /// returns their inodes.
-    fn find_places(&mut self, namespaces: &Namespaces, coverage: &mut Coverage) -> BTreeSet<u64> {
+    /// Takes everything off that is in the table of a namespace in which a process lives, or which
+    /// is mounted.
+    fn read_tables(&mut self, namespaces: &Namespaces) {
         let own = namespaces.own.map(|inode| (inode, Place::Own));
         let others = namespaces
             .others
             .iter()
-            .map(|(inode, pid)| (*inode, Place::Process(*pid)));
+            .map(|(inode, pid)| (*inode, Place::Process(pid.to_string())));
         let mounted = std::fs::read(self.tables.proc_root.join("thread-self/mountinfo"));
         let mounted = mountinfo::network_namespaces(&mounted.unwrap_or_default());
         let mounted = mounted
@@ -210,20 +205,60 @@ impl<'a> Search<'a> {
         for (inode, place) in own.into_iter().chain(others).chain(mounted) {
             places.entry(inode).or_insert(place);
         }
-        let mut readable = BTreeSet::new();
-        let mut unread: Option<(u64, TableError)> = None;
         for (inode, place) in places {
-            match self.strike_out(&place) {
-                Ok(seen) => {
-                    self.every_table &= seen == Seen::Everything;
-                    self.places.push(place);
-                    readable.insert(inode);
+            self.read_table(inode, place);
+        }
+    }
+
+    /// A process is where its main thread is; the other threads of those that are suspect may have
+    /// gone elsewhere.
+    fn read_tables_of_threads(&mut self) {
+        let pids: BTreeSet<u32> = self.suspects.iter().map(|suspect| suspect.pid).collect();
+        for pid in pids {
+            let tasks = self.tables.proc_root.join(format!("{pid}/task"));
+            for tid in process_ids(&tasks).unwrap_or_default() {
+                let thread = format!("{pid}/task/{tid}");
+                match namespace(self.root.as_fd(), &thread) {
+                    Ok(inode) if self.places.contains_key(&inode) => {}
+                    Ok(inode) => self.read_table(inode, Place::Process(thread)),
+                    // The thread has ended.
+                    Err(Errno::NOENT | Errno::SRCH) => {}
+                    Err(_) => self.every_table = false,
                 }
-                Err(error) => unread.get_or_insert((0, error)).0 += 1,
             }
         }
-        if let Some((count, error)) = unread {
-            self.every_table = false;
+    }
+
+    fn read_table(&mut self, inode: u64, place: Place) {
+        match self.strike_out(&place) {
+            Ok(seen) => {
+                self.every_table &= seen == Seen::Everything;
+                self.places.insert(inode, place);
+            }
+            Err(_) if self.has_vanished(inode, &place) => {}
+            Err(error) => {
+                self.every_table = false;
+                self.unread.get_or_insert((0, error)).0 += 1;
+            }
+        }
+    }
+
+    /// The process that stood for a namespace has ended. If the namespace has not, the suspects
+    /// among its other processes are dropped as those whose table was not read.
+    fn has_vanished(&self, inode: u64, place: &Place) -> bool {
+        let Place::Process(process) = place else {
+            return false;
+        };
+        let root = self.root.as_fd();
+        match namespace(root, process) {
+            Ok(now) => now != inode,
+            Err(Errno::NOENT | Errno::SRCH) => true,
+            Err(_) => table_file(root, process) != Some(inode),
+        }
+    }
+
+    fn report(&mut self, processes_somewhere: u64, coverage: &mut Coverage) {
+        if let Some((count, error)) = self.unread.take() {
             coverage.gaps.push(Gap {
                 kind: GapKind::Details,
                 what: format!(
@@ -235,14 +270,26 @@ impl<'a> Search<'a> {
                 count,
             });
         }
-        readable
+        if processes_somewhere > 0 {
+            coverage.gaps.push(Gap {
+                kind: GapKind::Details,
+                what: format!(
+                    "network namespaces of {}",
+                    count_of(processes_somewhere, "process")
+                ),
+                why: "permission denied".into(),
+                needs: Some("root, or CAP_SYS_PTRACE".into()),
+                count: processes_somewhere,
+            });
+        }
     }
 
     /// Takes the sockets in the table at `place` off the suspects.
     fn strike_out(&mut self, place: &Place) -> Result<Seen, TableError> {
         let seen = self.strike_out_protocol(place, Protocol::Tcp)?;
-        if !self.names.mptcp.is_empty() {
-            self.strike_out_protocol(place, Protocol::Mptcp)?;
+        if !self.mptcp.is_empty() {
+            // That it can be read was seen at the first look.
+            let _ = self.strike_out_protocol(place, Protocol::Mptcp);
         }
         Ok(seen)
     }
@@ -269,8 +316,10 @@ impl<'a> Search<'a> {
     /// Drops the suspects of processes that have few.
     fn keep_crowds(&mut self) {
         let mut by_process: BTreeMap<u32, usize> = BTreeMap::new();
-        for suspect in &self.suspects {
-            *by_process.entry(suspect.pid).or_default() += 1;
+        let same_socket =
+            |a: &SocketDescriptor, b: &SocketDescriptor| (a.inode, a.pid) == (b.inode, b.pid);
+        for descriptors in self.suspects.chunk_by(same_socket) {
+            *by_process.entry(descriptors[0].pid).or_default() += 1;
         }
         self.suspects
             .retain(|suspect| by_process[&suspect.pid] >= DeadSocketSearch::FEWEST);
@@ -278,13 +327,13 @@ impl<'a> Search<'a> {
 
     /// Drops the suspects of processes that live in a namespace whose table was not read: they are
     /// in there.
-    fn keep_those_of(&mut self, readable: &BTreeSet<u64>) {
+    fn keep_those_whose_table_was_read(&mut self) {
         let mut known: BTreeMap<u32, bool> = BTreeMap::new();
-        let root = self.root.as_fd();
+        let (root, places) = (self.root.as_fd(), &self.places);
         self.suspects.retain(|suspect| {
             *known.entry(suspect.pid).or_insert_with(|| {
                 let own = namespace(root, &suspect.pid.to_string());
-                own.is_ok_and(|inode| readable.contains(&inode))
+                own.is_ok_and(|inode| places.contains_key(&inode))
             })
         });
     }
@@ -306,19 +355,25 @@ impl<'a> Search<'a> {
                     None => false,
                 }
         });
-        self.names.mptcp = mptcp;
-        if self.names.mptcp.is_empty() {
+        self.mptcp = mptcp;
+        if self.mptcp.is_empty() {
             return;
         }
-        let places = self.places.clone();
-        let whole = places
-            .iter()
-            .all(|place| self.strike_out_protocol(place, Protocol::Mptcp).is_ok());
-        if !whole {
-            let mptcp = std::mem::take(&mut self.names.mptcp);
-            self.suspects
-                .retain(|suspect| !mptcp.contains(&suspect.inode));
+        let mut read = BTreeSet::new();
+        for (inode, place) in &self.places.clone() {
+            match self.strike_out_protocol(place, Protocol::Mptcp) {
+                Ok(_) => {
+                    read.insert(*inode);
+                }
+                Err(_) => self.every_table = false,
+            }
         }
+        let root = self.root.as_fd();
+        let mptcp = &self.mptcp;
+        self.suspects.retain(|suspect| {
+            let lives_in = || namespace(root, &suspect.pid.to_string());
+            !mptcp.contains(&suspect.inode) || lives_in().is_ok_and(|inode| read.contains(&inode))
+        });
     }
 
     /// The suspects whose descriptors still are what they were, sorted by process.

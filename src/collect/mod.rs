@@ -10,6 +10,7 @@
 )]
 
 mod census;
+mod closed;
 mod coverage;
 mod crowded;
 mod dead_sockets;
@@ -118,7 +119,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         }
         Entries::InStates(states) => states.clone(),
     };
-    let first = sockets.read(
+    let mut first = sockets.read(
         &Want {
             states,
             ports: None,
@@ -155,6 +156,12 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
         worth_a_walk.is_some(),
         &mut coverage,
     );
+    for rows in [&mut first]
+        .into_iter()
+        .chain(queue_reads.last_mut().map(|read| &mut read.sockets))
+    {
+        closed::take_out(&mut sockets, rows, &walk.held);
+    }
     let search = worth_a_walk.and_then(|counts| {
         dead_sockets::Search::begin(
             &request.proc_root,

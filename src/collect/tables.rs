@@ -19,8 +19,8 @@ use crate::model::{Inode, Netns, TcpState};
 pub(super) enum Place {
     /// It is this thread's.
     Own,
-    /// This process lives there.
-    Process(u32),
+    /// This process or thread lives there: `PID` or `PID/task/TID`.
+    Process(String),
     /// It is mounted here, and perhaps nobody lives there.
     Mount(PathBuf),
 }
@@ -78,8 +78,8 @@ impl Tables<'_> {
     ) -> Result<Seen, TableError> {
         let (namespace, directory) = match place {
             Place::Own => return self.read_here(protocol, on_inode),
-            Place::Process(pid) => {
-                let process = self.proc_root.join(pid.to_string());
+            Place::Process(process) => {
+                let process = self.proc_root.join(process);
                 (process.join("ns/net"), Some(process.join("net")))
             }
             Place::Mount(path) => (path.clone(), None),

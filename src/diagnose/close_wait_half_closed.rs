@@ -87,7 +87,8 @@ fn finding(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::test_table::{CloseWaitCase, seconds};
+    use crate::diagnose::test_close_wait::CloseWaitCase;
+    use crate::diagnose::test_table::seconds;
 
     fn check(case: CloseWaitCase, expect: bool) {
         let snapshot = case.snapshot();

@@ -258,7 +258,8 @@ fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::test_table::{CloseWaitCase, seconds};
+    use crate::diagnose::test_close_wait::CloseWaitCase;
+    use crate::diagnose::test_table::seconds;
 
     fn found(case: &CloseWaitCase) -> Vec<Finding> {
         let snapshot = case.snapshot();

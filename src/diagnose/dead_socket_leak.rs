@@ -22,7 +22,7 @@ pub(super) fn find(table: &SocketTable<'_>, _thresholds: &Thresholds) -> Vec<Fin
     table
         .dead_sockets
         .iter()
-        .filter(|dead| dead.holder.fds.len() >= DeadSocketSearch::FEWEST)
+        .filter(|dead| dead.sockets.len() >= DeadSocketSearch::FEWEST)
         .map(|dead| finding(dead, &search, table))
         .collect()
 }
@@ -36,6 +36,7 @@ fn finding(dead: &DeadSockets<'_>, search: &DeadSocketSearch, table: &SocketTabl
         _ => "their connections have ended, and it has not closed them",
     };
     let pid = holder.id.pid;
+    let example = dead.sockets.first().map_or(0, |inode| inode.0);
     Finding {
         id: FindingId::DeadSocketLeak,
         severity: Severity::Warning,
@@ -58,14 +59,8 @@ fn finding(dead: &DeadSockets<'_>, search: &DeadSocketSearch, table: &SocketTabl
             .into(),
         confirm: vec![
             format!("lsof -nP -a -p {pid} | grep -c 'protocol: TCP'"),
-            format!(
-                "ls -l /proc/{pid}/fd | grep 'socket:\\[{}\\]'",
-                dead.example.0
-            ),
-            format!(
-                "nsenter -t {pid} -n ss -tanOe | grep -cw 'ino:{}'",
-                dead.example.0
-            ),
+            format!("ls -l /proc/{pid}/fd | grep 'socket:\\[{}\\]'", example),
+            format!("nsenter -t {pid} -n ss -tanOe | grep -cw 'ino:{}'", example),
         ],
     }
 }
@@ -73,7 +68,7 @@ fn finding(dead: &DeadSockets<'_>, search: &DeadSocketSearch, table: &SocketTabl
 /// Never certain: a socket that was never connected looks the same from outside.
 fn confidence(dead: &DeadSockets<'_>, search: &DeadSocketSearch) -> Confidence {
     let watched = search.watched.is_some_and(|watched| watched >= LONG_ENOUGH);
-    if search.every_table && watched && dead.holder.fds.len() >= MANY {
+    if search.every_table && watched && dead.sockets.len() >= MANY {
         Confidence::Likely
     } else {
         Confidence::Possible
@@ -179,6 +174,15 @@ mod tests {
         assert_eq!(confidence(fewest), Confidence::Possible);
         assert_eq!(confidence(9), Confidence::Possible);
         assert_eq!(confidence(10), Confidence::Likely);
+    }
+
+    #[test]
+    fn descriptors_of_one_socket_are_one_socket() {
+        let mut snapshot = case(12, SEARCH);
+        for held in &mut snapshot.dead_sockets {
+            held.inode = Inode(9_000);
+        }
+        assert_eq!(found(&snapshot), None);
     }
 
     #[test]

@@ -152,9 +152,8 @@ fn most_are(holds: &Holdings) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::test_table::{
-        Case, CloseWaitCase, HOLDER, held, process, seconds, snapshot,
-    };
+    use crate::diagnose::test_close_wait::CloseWaitCase;
+    use crate::diagnose::test_table::{Case, HOLDER, held, process, seconds, snapshot};
     use crate::model::{DescriptorKind, DescriptorUse, Fact, Inode, Snapshot, Unknown};
 
     fn holdings(open: u64, below_limit: u64) -> Holdings {

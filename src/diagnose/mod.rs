@@ -21,6 +21,8 @@ mod judgement;
 mod phrase;
 mod queue_cause;
 #[cfg(test)]
+mod test_close_wait;
+#[cfg(test)]
 mod test_stuck;
 #[cfg(test)]
 mod test_table;

@@ -1,7 +1,7 @@
 //! Processes whose descriptors are the problem: most of them are used, or they keep sockets that
 //! are in no table.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::{Filter, Holder, SocketTable};
 use crate::model::{
@@ -14,8 +14,8 @@ use crate::model::{
 pub struct DeadSockets<'a> {
     /// The process, with all of those descriptors.
     pub holder: Holder<'a>,
-    /// One of the sockets.
-    pub example: Inode,
+    /// The sockets; a socket may have several descriptors.
+    pub sockets: BTreeSet<Inode>,
 }
 
 /// A process that has used most of its descriptors.
@@ -67,9 +67,10 @@ pub(super) fn dead_sockets<'a>(
                 process: processes.get(&held.process).copied(),
                 fds: Vec::new(),
             },
-            example: held.inode,
+            sockets: BTreeSet::new(),
         });
         of_process.holder.fds.push(held.fd);
+        of_process.sockets.insert(held.inode);
     }
     dead.into_values().collect()
 }

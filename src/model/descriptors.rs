@@ -63,7 +63,7 @@ pub struct DeadSocketSearch {
 }
 
 impl DeadSocketSearch {
-    /// How many descriptors of one process have to be suspect before it is accused of a leak.
+    /// How many sockets of one process have to be suspect before it is accused of a leak.
     ///
     /// A socket that was made and not connected yet looks the same as a dead one. A program has
     /// one or two such at a time, and whoever keeps a few ready keeps few.

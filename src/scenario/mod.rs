@@ -46,6 +46,7 @@ mod read_not_closed;
 mod reuseport_member_stuck;
 mod running;
 mod server;
+mod unconnected_sockets;
 
 use std::fmt;
 use std::io;
@@ -136,6 +137,7 @@ pub static ALL: &[&Scenario] = &[
     &reuseport_member_stuck::SCENARIO,
     &dual_stack::SCENARIO,
     &healthy::SCENARIO,
+    &unconnected_sockets::SCENARIO,
 ];
 
 /// The case of that name.

@@ -172,7 +172,7 @@ fn registration_fact(watched: &Watched<'_>, sockets: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::test_table::CloseWaitCase;
+    use crate::diagnose::test_close_wait::CloseWaitCase;
 
     fn check(case: CloseWaitCase, expect: Option<Attention>) {
         case.with_leaked(|leaked| assert_eq!(of(leaked), expect, "{case:?}"));

@@ -96,7 +96,7 @@ fn remedy(holder: Option<&Process>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::test_table::{CloseWaitCase, expect_cause};
+    use crate::diagnose::test_close_wait::{CloseWaitCase, expect_cause};
 
     fn case(count: u16) -> CloseWaitCase {
         CloseWaitCase::sockets(count)

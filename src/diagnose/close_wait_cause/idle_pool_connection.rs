@@ -46,7 +46,7 @@ fn judge(leaked: &Leaked<'_, '_>) -> Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnose::test_table::{CloseWaitCase, expect_cause};
+    use crate::diagnose::test_close_wait::{CloseWaitCase, expect_cause};
 
     #[test]
     fn few_outbound_and_unread() {
