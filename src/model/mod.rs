@@ -28,6 +28,6 @@ pub use snapshot::{
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,
-    Timer, UnknownState,
+    Timeline, Timer, UnknownState,
 };
 pub use text::{count_of, human_duration, printable};
