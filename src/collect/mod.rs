@@ -81,7 +81,7 @@ pub enum Entries {
 pub enum CollectError {
     /// sock_diag was asked for and cannot be had.
     #[error("cannot read sockets over netlink (sock_diag): {0}")]
-    SockDiag(#[source] netlink::NetlinkError),
+    SockDiag(netlink::NetlinkError),
     /// The process or descriptor that is asked about cannot be read.
     #[error("{focus}: {path}: {error}")]
     Focus {
@@ -90,7 +90,6 @@ pub enum CollectError {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         error: io::Error,
     },
     /// Neither source can be had.
@@ -101,7 +100,6 @@ pub enum CollectError {
         /// The file that was tried instead.
         path: PathBuf,
         /// What became of that.
-        #[source]
         proc: io::Error,
     },
     /// `/proc/net/tcp` was asked for and cannot be had.
@@ -110,7 +108,6 @@ pub enum CollectError {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         error: io::Error,
     },
 }
