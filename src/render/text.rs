@@ -24,11 +24,14 @@ pub fn write_report(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> 
     {
         write_calm_line(to, report, layout)?;
     }
-    for (index, finding) in report.findings.iter().enumerate() {
-        if index > 0 && finding.severity > Severity::Info {
+    let mut before: Option<Severity> = None;
+    for finding in &report.findings {
+        // Findings of one line stand together, the others apart.
+        if before.is_some_and(|before| before.max(finding.severity) > Severity::Info) {
             writeln!(to)?;
         }
         write_finding(to, finding, layout)?;
+        before = Some(finding.severity);
     }
     tables::write_listeners(to, report, layout)?;
     tables::write_close_wait(to, report, layout)
