@@ -14,7 +14,7 @@ use tcpleak::join::Filter;
 use tcpleak::model::Severity;
 use tcpleak::report::Report;
 
-use support::clock::{EndWithOwner, eventually};
+use support::clock::{EndWithOwner, PAUSE, eventually};
 use support::in_own_namespace;
 use support::scan::{request, start};
 use support::sockets::connect;
@@ -24,39 +24,52 @@ fn ten_scans_of_a_correct_server_in_a_storm() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
-    /// Each leaves a TIME_WAIT entry; the namespace has 28,000 ports for them.
-    const CLIENTS_AT_MOST: usize = 20_000;
-    const BETWEEN_SCANS: usize = 100;
+    /// Each leaves a TIME_WAIT entry; the namespace has 28,000 ports for all ten scans.
+    const CLIENTS_A_SCAN: usize = 2_500;
     let case = start("healthy");
     let address = case.address();
-    let (gone, end) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let (gone, allowed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let end = AtomicBool::new(false);
+    let count = || gone.load(Ordering::Relaxed);
     thread::scope(|scope| {
-        let storm = scope.spawn(|| {
-            while !end.load(Ordering::Relaxed) && gone.load(Ordering::Relaxed) < CLIENTS_AT_MOST {
-                connect(address)
-                    .write_all(b"GET / HTTP/1.1\r\n\r\n")
-                    .unwrap();
+        scope.spawn(|| {
+            while !end.load(Ordering::Relaxed) {
+                if count() >= allowed.load(Ordering::Relaxed) {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                let mut client = connect(address);
+                client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+                drop(client);
                 gone.fetch_add(1, Ordering::Relaxed);
             }
         });
         let _end = EndWithOwner(&end);
+        let mut during_scans = 0;
         for scan in 1..=10 {
-            eventually("a storm", || {
-                (gone.load(Ordering::Relaxed) >= scan * BETWEEN_SCANS).then_some(())
-            });
+            let before = allowed.fetch_add(CLIENTS_A_SCAN, Ordering::Relaxed);
+            eventually("a storm", || (count() > before + 10).then_some(()));
             let as_the_command = Request {
                 accept_age: Thresholds::default().accept_age,
                 settle: Duration::from_millis(250),
                 ..request()
             };
+            let at_begin = count();
             let snapshot = collect(&as_the_command).unwrap();
+            during_scans += count() - at_begin;
             let report = Report::new(&snapshot, &Thresholds::default(), &Filter::default());
             assert_eq!(report.listeners_seen(), 1);
             assert!(report.table.strays.is_empty(), "{:?}", report.table.strays);
             for finding in &report.findings {
                 assert_eq!(finding.severity, Severity::Info, "scan {scan}: {finding:?}");
             }
+            eventually("its end", || {
+                (count() == before + CLIENTS_A_SCAN).then_some(())
+            });
         }
-        assert!(!storm.is_finished(), "the storm was over before the scans");
+        assert!(
+            during_scans > 100,
+            "{during_scans} clients during ten scans"
+        );
     });
 }

@@ -86,6 +86,8 @@ pub(super) fn evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<
     }
     evidence.extend(waits(listener));
     evidence.extend(unread(listener, source));
+    let oldest = listener.children.iter().max_by_key(|child| child.waited);
+    evidence.extend(oldest.and_then(|child| phrase::timeline(child.entry)));
     if let Some(movement) = listener.movement {
         evidence.push(Evidence::new(
             format!(

@@ -1,7 +1,9 @@
 //! `accept-queue-leak`: connections wait for `accept()` and nobody takes them.
 
 use crate::join::{Listener, SocketTable};
-use crate::model::{Confidence, Evidence, Finding, FindingId, Severity, count_of, human_duration};
+use crate::model::{
+    Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of, human_duration,
+};
 
 use super::accept_queue::{self, QueueState};
 use super::queue_cause::{self, Stuck};
@@ -78,6 +80,22 @@ fn what(listener: &Listener<'_>) -> String {
              nobody accepts them"
         );
     }
+    let oldest = match (listener.oldest_wait(), listener.accept_queue) {
+        (Some(wait), 1) => format!(", for {}", human_duration(wait)),
+        (Some(wait), _) => format!(", the oldest for {}", human_duration(wait)),
+        (None, _) => String::new(),
+    };
+    if let Fact::Known(queued) = &listener.queued
+        && queued.gone > 0
+    {
+        return format!(
+            "{} in the accept queue of {local} are taken, {} by connections that wait and {} by \
+             connections that were reset, and nobody accepts them{oldest}",
+            count_of(listener.accept_queue.into(), "slot"),
+            queued.established + queued.close_wait,
+            queued.gone,
+        );
+    }
     let connections = count_of(listener.accept_queue.into(), "connection");
     let verb = if listener.accept_queue == 1 {
         "waits"
@@ -88,11 +106,6 @@ fn what(listener: &Listener<'_>) -> String {
         "it"
     } else {
         "them"
-    };
-    let oldest = match (listener.oldest_wait(), listener.accept_queue) {
-        (Some(wait), 1) => format!(", for {}", human_duration(wait)),
-        (Some(wait), _) => format!(", the oldest for {}", human_duration(wait)),
-        (None, _) => String::new(),
     };
     format!("{connections} {verb} in the accept queue of {local} and nobody accepts {them}{oldest}")
 }

@@ -182,6 +182,8 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             "sock_diag, tcpi_last_ack_recv",
         ));
     }
+    let oldest = sockets.iter().max_by_key(|socket| socket.age);
+    evidence.extend(oldest.and_then(|socket| phrase::timeline(socket.entry)));
     let unread: u64 = sockets
         .iter()
         .map(|socket| u64::from(socket.unread_bytes))

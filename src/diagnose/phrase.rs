@@ -149,3 +149,12 @@ pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
     let paths = lines.filter_map(|line| line.splitn(3, |byte| *byte == b':').nth(2));
     paths.max_by_key(|path| path.len()).unwrap_or_default()
 }
+
+/// What happened on the oldest connection, where it can be told.
+pub(super) fn timeline(oldest: &SocketEntry) -> Option<Evidence> {
+    let timeline = oldest.timeline()?;
+    Some(Evidence::new(
+        format!("the oldest, from {}: {timeline}", oldest.remote),
+        "sock_diag, tcp_info",
+    ))
+}

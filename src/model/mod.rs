@@ -7,6 +7,7 @@ mod coverage;
 mod descriptors;
 mod fact;
 mod finding;
+mod focus;
 mod process;
 mod snapshot;
 mod socket;
@@ -18,9 +19,10 @@ pub use fact::{Fact, Unknown};
 pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
 };
+pub use focus::{Focus, UnknownFocus};
 pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
-    ProcessId, ProcessState, Runtime, SystemCall, Thread,
+    ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
 };
 pub use snapshot::{
     FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
@@ -28,6 +30,6 @@ pub use snapshot::{
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,
-    Timer, UnknownState,
+    Timeline, Timer, UnknownState,
 };
 pub use text::{count_of, human_duration, printable};

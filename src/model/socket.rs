@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::human_duration;
+
 /// A network namespace, named by the inode of its `nsfs` file (`readlink /proc/PID/ns/net`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Netns(pub u64);
@@ -211,6 +213,56 @@ impl SocketEntry {
     }
 }
 
+/// What happened on a connection, as times before now: what a capture of its packets would show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeline {
+    /// The handshake was done; known as long as this side has sent nothing (facts Q5).
+    pub established: Option<Duration>,
+    /// Data last arrived; `None` if none ever did.
+    pub data_received: Option<Duration>,
+    /// The far end closed its side, at the latest (facts W3); `None` if it has not.
+    pub fin: Option<Duration>,
+    /// This side last sent data; `None` if it never did.
+    pub data_sent: Option<Duration>,
+}
+
+impl SocketEntry {
+    /// The connection's history, from one sample; `None` for a listener, without `tcp_info`, or if that is too
+    /// short to tell what was sent and received.
+    pub fn timeline(&self) -> Option<Timeline> {
+        let info = self.info.filter(|_| self.state != TcpState::Listen)?;
+        let closed = self.state == TcpState::CloseWait;
+        // The FIN takes a sequence number and is counted as a byte received.
+        let received = info.bytes_received? > u64::from(closed);
+        let sent = info.bytes_sent? > 0;
+        Some(Timeline {
+            established: (!sent).then_some(info.since_data_sent),
+            data_received: received.then_some(info.since_data_received),
+            fin: closed.then_some(info.since_ack_received),
+            data_sent: sent.then_some(info.since_data_sent),
+        })
+    }
+}
+
+impl fmt::Display for Timeline {
+    /// `established 4.1 s ago, data received 4.0 s ago, FIN 3.9 s ago, nothing sent`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ago = |what: &str, time: Duration| format!("{what} {} ago", human_duration(time));
+        let mut parts = Vec::new();
+        parts.extend(self.established.map(|time| ago("established", time)));
+        parts.push(match self.data_received {
+            Some(time) => ago("data received", time),
+            None => "no data received".into(),
+        });
+        parts.extend(self.fin.map(|time| ago("FIN", time)));
+        parts.push(match self.data_sent {
+            Some(time) => ago("data sent", time),
+            None => "nothing sent".into(),
+        });
+        f.write_str(&parts.join(", "))
+    }
+}
+
 impl TcpInfo {
     const OPT_SYN_DATA: u8 = 32;
 
@@ -378,5 +430,35 @@ mod tests {
         assert_eq!(info(50, 100, 0, 2).direction(), None, "in flight");
         assert_eq!(info(7, 3, 0, 0).direction(), None, "does not add up");
         assert_eq!(TcpInfo::default().direction(), None, "an old kernel");
+    }
+
+    #[test]
+    fn a_timeline_is_what_a_capture_would_show() {
+        let mut entry = crate::join::test_rows::connection("127.0.0.1:80", TcpState::CloseWait);
+        let check = |entry: &SocketEntry, expect: Option<&str>| {
+            assert_eq!(entry.timeline().map(|t| t.to_string()).as_deref(), expect);
+        };
+        check(&entry, None);
+        let seconds = Duration::from_secs;
+        let stranded = TcpInfo {
+            since_data_sent: seconds(4),
+            since_data_received: seconds(3),
+            since_ack_received: seconds(2),
+            bytes_received: Some(46),
+            bytes_sent: Some(0),
+            ..TcpInfo::default()
+        };
+        entry.info = Some(stranded);
+        let text = "established 4.0 s ago, data received 3.0 s ago, FIN 2.0 s ago, nothing sent";
+        check(&entry, Some(text));
+        entry.info = Some(TcpInfo {
+            bytes_received: Some(1),
+            bytes_sent: Some(9),
+            ..stranded
+        });
+        check(
+            &entry,
+            Some("no data received, FIN 2.0 s ago, data sent 4.0 s ago"),
+        );
     }
 }

@@ -12,7 +12,7 @@ use serde_json::ser::Formatter;
 use super::v1::{
     CauseV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1, FindingV1,
     GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, QueuedV1, ReportV1, SocketV1,
-    SourceV1, SubjectV1, SummaryV1,
+    SourceV1, SubjectV1, SummaryV1, TimelineV1,
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
@@ -225,6 +225,12 @@ fn close_wait_v1(socket: &CloseWait<'_>, report: &Report<'_>) -> CloseWaitV1 {
         unread_bytes: socket.unread_bytes,
         fin_unread: socket.fin_unread,
         age_ms: socket.age.map(ms),
+        timeline: entry.timeline().map(|timeline| TimelineV1 {
+            established_ms: timeline.established.map(ms),
+            data_received_ms: timeline.data_received.map(ms),
+            fin_ms: timeline.fin.map(ms),
+            data_sent_ms: timeline.data_sent.map(ms),
+        }),
         accepted: socket.accepted,
         direction: socket.direction.map(direction),
         listener: socket.listener.and_then(|listener| cookie(listener.cookie)),

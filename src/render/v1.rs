@@ -122,11 +122,20 @@ pub(super) struct CloseWaitV1 {
     pub(super) unread_bytes: u32,
     pub(super) fin_unread: bool,
     pub(super) age_ms: Option<u64>,
+    pub(super) timeline: Option<TimelineV1>,
     pub(super) accepted: bool,
     pub(super) direction: Option<&'static str>,
     pub(super) listener: Option<String>,
     pub(super) far_end: Option<FarEndV1>,
     pub(super) holders: Vec<HolderV1>,
+}
+
+#[derive(Serialize)]
+pub(super) struct TimelineV1 {
+    pub(super) established_ms: Option<u64>,
+    pub(super) data_received_ms: Option<u64>,
+    pub(super) fin_ms: Option<u64>,
+    pub(super) data_sent_ms: Option<u64>,
 }
 
 #[derive(Serialize)]
