@@ -79,6 +79,10 @@ impl Counts {
             let v4 = v4.and_then(|text| netstat::sockets_in_use(&text, b"TCP"));
             counts.in_tables += v4.unwrap_or(0) + v6(&process).unwrap_or(0);
         }
+        // Sockets that were made meanwhile are in some table, and must not make up for dead ones;
+        // those that were closed are in none, and the next read does not have them any more.
+        let allocated = netstat::sockets_allocated(&read("thread-self", "sockstat").ok()?)?;
+        counts.allocated = counts.allocated.max(allocated);
         Some(counts)
     }
 
