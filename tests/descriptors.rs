@@ -17,8 +17,10 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto};
 use serde_json::Value;
+use support::clock::eventually;
+use support::sockets::reset;
 use tcpleak::collect::{Entries, Request, SourceChoice, collect};
 use tcpleak::diagnose::Thresholds;
 use tcpleak::join::Filter;
@@ -81,8 +83,8 @@ fn finding_ids(report: &Value) -> Vec<&str> {
         .collect()
 }
 
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    support::clock::eventually(what, || is_so().then_some(()));
+fn wait_for(what: &str, is_so: impl Fn() -> bool) {
+    eventually(what, || is_so().then_some(()));
 }
 
 /// TCP sockets of this namespace that are in its tables.
@@ -103,10 +105,6 @@ fn in_use() -> u64 {
 fn fresh(family: AddressFamily, protocol: Option<Protocol>) -> OwnedFd {
     let flags = SocketFlags::CLOEXEC;
     rustix::net::socket_with(family, SocketType::STREAM, flags, protocol).unwrap()
-}
-
-fn reset(stream: TcpStream) {
-    sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
 }
 
 /// Connections, and their accepted ends.
@@ -158,11 +156,11 @@ fn in_use_are_the_sockets_in_tables() {
     let clients: Vec<TcpStream> = (0..4)
         .map(|_| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap())
         .collect();
-    eventually("four in the queue", || in_use() == 9);
+    wait_for("four in the queue", || in_use() == 9);
     let accepted: Vec<TcpStream> = (0..4).map(|_| listener.accept().unwrap().0).collect();
     assert_eq!(in_use(), 9, "accepted or not");
     clients.into_iter().for_each(reset);
-    eventually("four dead sockets in no table", || in_use() == 1);
+    wait_for("four dead sockets in no table", || in_use() == 1);
     drop((accepted, kept_fresh));
     assert_eq!(in_use(), 1);
 }
@@ -306,8 +304,7 @@ fn mptcp_connections_are_alive_and_plain_ones_can_be_dead() {
     let inet = AddressFamily::INET;
     let socket = rustix::net::socket_with(inet, SocketType::STREAM, flags, Some(ipproto::MPTCP));
     let Ok(socket) = socket else {
-        eprintln!("NOT TESTED: this kernel has no MPTCP");
-        return;
+        return support::cannot_run("this kernel has no MPTCP");
     };
     rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
     rustix::net::listen(&socket, 64).unwrap();
@@ -322,7 +319,7 @@ fn mptcp_connections_are_alive_and_plain_ones_can_be_dead() {
     }
     let (clients, dead): (Vec<_>, Vec<_>) = connections(&listener, 12).into_iter().unzip();
     clients.into_iter().for_each(reset);
-    eventually("the resets", || in_use() == 21);
+    wait_for("the resets", || in_use() == 21);
     let snapshot = look(SourceChoice::SockDiag);
     assert_alive(&alive, &snapshot);
     let own = snapshot
@@ -403,8 +400,8 @@ fn a_process_without_sockets_may_use_its_limit() {
     let Some(_namespace) = support::in_own_namespace() else {
         return;
     };
-    let script = "for fd in {3..18}; do eval \"exec $fd</dev/null\"; done; \
-                  ulimit -S -n 20; echo; exec sleep 60";
+    let script = "for fd in {3..60}; do eval \"exec $fd</dev/null\"; done; \
+                  ulimit -S -n 64; echo; exec sleep 60";
     let crowd = Idle::run(Command::new("bash").args(["-c", script]));
     let pid = crowd.0.id();
     let snapshot = look(SourceChoice::SockDiag);

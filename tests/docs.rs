@@ -278,3 +278,61 @@ fn links_lead_to_files() {
     }
     assert!(links > 20, "only {links} links were found");
 }
+
+/// ARCHITECTURE.md stays short, and each of its invariants names the tests that hold it. A sentence
+/// that begins with "Held by" has the file in front of what is in it.
+#[test]
+fn invariants_are_held_by_tests_that_exist() {
+    let page = read(&root().join("ARCHITECTURE.md"));
+    assert!(page.lines().count() < 200, "it has become too long");
+    let (_, invariants) = page.split_once("\n## Invariants\n").expect("invariants");
+    let (invariants, _) = invariants.split_once("\n## ").expect("what follows");
+    let mut seen = 0;
+    for invariant in invariants
+        .split("\n\n")
+        .filter(|text| text.starts_with("**"))
+    {
+        let (_, held) = invariant
+            .split_once("\nHeld by ")
+            .unwrap_or_else(|| panic!("held by nothing: {invariant}"));
+        let mut file = None;
+        for name in held.split('`').skip(1).step_by(2) {
+            if name.contains('.') {
+                file = Some(read(&root().join(name)));
+            } else {
+                let text = file.as_ref().unwrap_or_else(|| panic!("no file: {held}"));
+                assert!(text.contains(name), "there is no {name}: {held}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 20, "only {seen} were found");
+}
+
+/// Every direct dependency is in ARCHITECTURE.md with the reason for it, and no other is.
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = read(&root().join("Cargo.toml"));
+    let page = read(&root().join("ARCHITECTURE.md"));
+    let (_, reasons) = page
+        .split_once("\n## Direct dependencies\n")
+        .expect("reasons");
+    let mut dependencies = Vec::new();
+    let mut section = "";
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.ends_with("dependencies]")
+            && let Some((name, _)) = line.split_once(" = ")
+        {
+            dependencies.push(name);
+        }
+    }
+    let mut explained: Vec<&str> = reasons
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    dependencies.sort_unstable();
+    explained.sort_unstable();
+    assert_eq!(explained, dependencies);
+}

@@ -18,6 +18,7 @@ use tcpleak::model::{CauseId, FindingId};
 const LEAKING: &[&str] = &[
     "close-wait",
     "close-wait-plain-user",
+    "descriptors",
     "evil-name",
     "queues",
     "stranded",
@@ -155,6 +156,7 @@ fn a_broken_document_is_refused() {
         (&report, recorded("stranded-proc", &[])),
         (&report, recorded("close-wait", &[])),
         (&report, recorded("queues", &[])),
+        (&report, recorded("descriptors", &[])),
         (&list, document(&["list", "--json", "--listening"])),
     ] {
         let mut places = Vec::new();

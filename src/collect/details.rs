@@ -11,7 +11,8 @@ use super::{read_fact, why};
 use crate::kernel::mountinfo::{CgroupMounts, cgroup_mounts};
 use crate::kernel::{cgroup, decimal, fdinfo, runtime, stat, syscall};
 use crate::model::{
-    EpollSet, Fact, IoUring, Process, ProcessDetail, Runtime, SystemCall, Thread, Unknown,
+    EpollSet, Fact, IoUring, Process, ProcessDetail, Runtime, SecondLook, SystemCall, Thread,
+    Unknown,
 };
 
 /// Descriptors of a process that say what it waits for.
@@ -87,8 +88,8 @@ impl Details {
     }
 }
 
-/// Reads once more the CPU time of those threads that ran at the first look.
-pub(super) fn read_cpu_again(proc_root: &Path, processes: &mut [Process]) {
+/// Looks once more at those threads that ran at the first look.
+pub(super) fn look_again_at_running(proc_root: &Path, processes: &mut [Process]) {
     for process in processes {
         let tasks = proc_root.join(process.id.pid.to_string()).join("task");
         let Fact::Known(ProcessDetail {
@@ -104,8 +105,10 @@ pub(super) fn read_cpu_again(proc_root: &Path, processes: &mut [Process]) {
         {
             let stat = std::fs::read(tasks.join(thread.tid.to_string()).join("stat"));
             let now = stat.ok().and_then(|line| stat::parse_stat(&line).ok());
-            thread.cpu_ticks_between_looks =
-                now.and_then(|now| now.cpu_ticks.checked_sub(thread.cpu_ticks));
+            thread.second_look = now.map(|now| SecondLook {
+                state: now.state,
+                cpu_ticks: now.cpu_ticks.saturating_sub(thread.cpu_ticks),
+            });
         }
     }
 }
@@ -148,7 +151,7 @@ fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
         comm: stat.comm,
         state: stat.state,
         cpu_ticks: stat.cpu_ticks,
-        cpu_ticks_between_looks: None,
+        second_look: None,
         system_call,
         wait_channel,
     })

@@ -192,7 +192,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
             started,
             &mut coverage,
         )?);
-        details::read_cpu_again(&request.proc_root, &mut processes);
+        details::look_again_at_running(&request.proc_root, &mut processes);
     }
 
     let (dead, dead_socket_search) = match (search, counts) {

@@ -6,7 +6,8 @@ use super::test_table::{Case, HOLDER, process, seconds};
 use crate::join::SocketTable;
 use crate::model::{
     Confidence, DescriptorUse, EpollRegistration, EpollSet, Fact, FileTable, Gap, GapKind, IoUring,
-    Process, ProcessDetail, ProcessState, Runtime, Snapshot, SystemCall, Thread, Unknown,
+    Process, ProcessDetail, ProcessState, Runtime, SecondLook, Snapshot, SystemCall, Thread,
+    Unknown,
 };
 
 /// Three connections that have waited for nine seconds, and one holder.
@@ -97,11 +98,15 @@ impl StuckCase {
         self.push(thread("worker", 'S', Fact::Unknown(Unknown::Permission)))
     }
 
-    /// A running thread that used so many ticks between the looks.
-    pub(super) fn running(self, ticks: Option<u64>) -> StuckCase {
+    /// A running thread; at the second look in this state, having used so many ticks.
+    pub(super) fn running(self, second_look: Option<(char, u64)>) -> StuckCase {
         let running = thread("worker", 'R', Fact::Known(SystemCall::Running));
+        let second_look = second_look.map(|(state, cpu_ticks)| SecondLook {
+            state: ProcessState(state),
+            cpu_ticks,
+        });
         self.push(Thread {
-            cpu_ticks_between_looks: ticks,
+            second_look,
             ..running
         })
     }
@@ -241,7 +246,7 @@ pub(super) fn thread(name: &str, state: char, system_call: Fact<SystemCall>) -> 
         comm: name.as_bytes().to_vec(),
         state: ProcessState(state),
         cpu_ticks: 0,
-        cpu_ticks_between_looks: None,
+        second_look: None,
         system_call,
         wait_channel: Fact::Unknown(Unknown::NotCollected),
     }

@@ -9,6 +9,9 @@ use crate::model::{Fact, SystemCall, Thread};
 pub(super) enum Wait {
     /// Nothing: it runs.
     Running,
+    /// It ran when it was looked at, and slept a moment later, having used little: caught between
+    /// two waits, of which nothing is known.
+    RanBriefly,
     /// For events of an epoll set.
     Epoll { set: i32 },
     /// For events of descriptors that only its own memory names.
@@ -36,7 +39,12 @@ pub(super) fn wait_of(thread: &Thread) -> Wait {
         return Wait::Traced;
     }
     if thread.state.is_running() {
-        return Wait::Running;
+        /// 20 ms: a thread that computes uses more between two looks, if a core is free.
+        const LITTLE: u64 = 2;
+        return match thread.second_look {
+            Some(look) if !look.state.is_running() && look.cpu_ticks <= LITTLE => Wait::RanBriefly,
+            _ => Wait::Running,
+        };
     }
     let place = thread
         .wait_channel
@@ -146,6 +154,7 @@ impl fmt::Display for Wait {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Wait::Running => f.write_str("running"),
+            Wait::RanBriefly => f.write_str("running for a moment"),
             Wait::Epoll { set } => write!(f, "asleep in epoll_wait on fd {set}"),
             Wait::Poll { call } => write!(f, "asleep in {call}"),
             Wait::Accept { fd } => write!(f, "asleep in accept on fd {fd}"),
@@ -162,7 +171,7 @@ impl fmt::Display for Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ProcessState, Unknown};
+    use crate::model::{ProcessState, SecondLook, Unknown};
 
     fn check(state: char, call: Fact<SystemCall>, place: Fact<String>, expect: &str) {
         let thread = Thread {
@@ -170,7 +179,7 @@ mod tests {
             comm: Vec::new(),
             state: ProcessState(state),
             cpu_ticks: 0,
-            cpu_ticks_between_looks: None,
+            second_look: None,
             system_call: call,
             wait_channel: place,
         };
@@ -213,6 +222,28 @@ mod tests {
         check('D', call("fsync", 3), none(), "asleep in fsync on fd 3");
         check('S', call("accept4", 3), none(), "asleep in accept on fd 3");
         check('S', call("ppoll", 3), none(), "asleep in ppoll");
+    }
+
+    #[test]
+    fn a_moment_of_running_is_not_running() {
+        let seen_again = |state, cpu_ticks| {
+            let thread = Thread {
+                tid: 1,
+                comm: Vec::new(),
+                state: ProcessState('R'),
+                cpu_ticks: 0,
+                second_look: Some(SecondLook {
+                    state: ProcessState(state),
+                    cpu_ticks,
+                }),
+                system_call: Fact::Known(SystemCall::Running),
+                wait_channel: Fact::Unknown(Unknown::NotCollected),
+            };
+            wait_of(&thread)
+        };
+        assert_eq!(seen_again('S', 2), Wait::RanBriefly);
+        assert_eq!(seen_again('S', 3), Wait::Running);
+        assert_eq!(seen_again('R', 0), Wait::Running, "no core was free for it");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub use finding::{
 };
 pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
-    ProcessId, ProcessState, Runtime, SystemCall, Thread,
+    ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
 };
 pub use snapshot::{
     FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,

@@ -126,12 +126,21 @@ pub struct Thread {
     pub state: ProcessState,
     /// User and system time, in clock ticks.
     pub cpu_ticks: u64,
-    /// CPU time used between the first and the second look, in clock ticks.
-    pub cpu_ticks_between_looks: Option<u64>,
+    /// A second look at a thread that ran at the first one, where the run looked twice.
+    pub second_look: Option<SecondLook>,
     /// The system call it sleeps in.
     pub system_call: Fact<SystemCall>,
     /// Where in the kernel it sleeps; empty if the kernel does not say.
     pub wait_channel: Fact<String>,
+}
+
+/// A second look at a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecondLook {
+    /// State letter then.
+    pub state: ProcessState,
+    /// User and system time used since the first look, in clock ticks.
+    pub cpu_ticks: u64,
 }
 
 /// `/proc/PID/task/TID/syscall`.

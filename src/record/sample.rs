@@ -9,8 +9,8 @@ use crate::model::{
     Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
     EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings,
     Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
-    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown, Snapshot,
-    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
+    Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -381,7 +381,10 @@ fn threads() -> Vec<Thread> {
         comm: BYTES.to_vec(),
         state: ProcessState('S'),
         cpu_ticks: 75,
-        cpu_ticks_between_looks: system_call.known().map(|_| 2),
+        second_look: system_call.known().map(|_| SecondLook {
+            state: ProcessState('S'),
+            cpu_ticks: 2,
+        }),
         system_call,
         wait_channel: Fact::Known("ep_poll".to_owned()),
     };

@@ -12,8 +12,8 @@ use crate::model::{
     Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
     EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings, Host,
     Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
-    ProcessId, ProcessState, QueueRead, Queues, Runtime, Shutdown, SocketEntry, SocketSource,
-    SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown, SocketEntry,
+    SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -344,11 +344,13 @@ fields! {
         comm,
         state,
         cpu_ticks,
-        cpu_ticks_between_looks,
+        second_look,
         system_call,
         wait_channel,
     }
 }
+
+fields! { SecondLook { state, cpu_ticks } }
 
 variants! {
     SystemCall {
