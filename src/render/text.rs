@@ -67,7 +67,11 @@ fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> i
     write_labelled(to, "OK", Style::Good, &line, layout)
 }
 
-fn write_finding(to: &mut dyn Write, finding: &Finding, layout: Layout) -> io::Result<()> {
+pub(super) fn write_finding(
+    to: &mut dyn Write,
+    finding: &Finding,
+    layout: Layout,
+) -> io::Result<()> {
     let severity = finding.severity.to_string().to_uppercase();
     let summary = format!(
         "{} [{}{}]",
@@ -139,7 +143,7 @@ fn cause_text(cause: &CauseVerdict) -> String {
 }
 
 /// A label, and beside it text that stays beside it when it is wrapped.
-fn write_labelled(
+pub(super) fn write_labelled(
     to: &mut dyn Write,
     label: &str,
     style: Style,
