@@ -90,6 +90,17 @@ impl StuckCase {
         self.push(thread("worker", state, known(call, first)))
     }
 
+    /// Asleep in `poll` of so many descriptors.
+    pub(super) fn polling(self, count: u64) -> StuckCase {
+        let arguments = [0x7ffe_0000, count, u64::MAX, 0, 0, 0];
+        let call = SystemCall::In {
+            number: 7,
+            name: Some("poll".into()),
+            arguments,
+        };
+        self.push(thread("worker", 'S', Fact::Known(call)))
+    }
+
     pub(super) fn named_thread(self, name: &str, state: char, call: &str) -> StuckCase {
         self.push(thread(name, state, known(call, 0)))
     }

@@ -15,7 +15,11 @@ pub(super) enum Wait {
     /// For events of an epoll set.
     Epoll { set: i32 },
     /// For events of descriptors that only its own memory names.
-    Poll { call: String },
+    Poll {
+        call: String,
+        /// Of how many, where the call says.
+        count: Option<u64>,
+    },
     /// For a connection on a listener.
     Accept { fd: i32 },
     /// For completions of an io_uring.
@@ -61,7 +65,7 @@ pub(super) fn wait_of(thread: &Thread) -> Wait {
             let call = name
                 .clone()
                 .unwrap_or_else(|| format!("system call {number}"));
-            in_call(&call, first_as_fd(arguments), place)
+            in_call(&call, arguments, place)
         }
         Fact::Known(SystemCall::NotInCall) => match place {
             Some(place) => Wait::Blocked {
@@ -77,10 +81,18 @@ pub(super) fn wait_of(thread: &Thread) -> Wait {
     }
 }
 
-fn in_call(call: &str, fd: Option<i32>, place: Option<&str>) -> Wait {
-    match (call, fd) {
+fn in_call(call: &str, arguments: &[u64; 6], place: Option<&str>) -> Wait {
+    match (call, first_as_fd(arguments)) {
         ("epoll_wait" | "epoll_pwait" | "epoll_pwait2", Some(set)) => Wait::Epoll { set },
-        ("poll" | "ppoll" | "select" | "pselect6", _) => Wait::Poll { call: call.into() },
+        ("poll" | "ppoll", _) => Wait::Poll {
+            call: call.into(),
+            count: Some(arguments[1]),
+        },
+        // Their first argument is the largest descriptor plus one.
+        ("select" | "pselect6", _) => Wait::Poll {
+            call: call.into(),
+            count: None,
+        },
         ("accept" | "accept4", Some(fd)) => Wait::Accept { fd },
         ("io_uring_enter", _) => Wait::IoUring,
         // After a stop, poll and sleeps go on as this call, which does not say what it restarts.
@@ -130,6 +142,7 @@ fn by_place(place: &str) -> Wait {
         | "do_select"
         | "poll_schedule_timeout" => Wait::Poll {
             call: "poll".into(),
+            count: None,
         },
         other => Wait::Blocked {
             call: format!("the kernel ({other})"),
@@ -147,6 +160,24 @@ impl Wait {
     pub(super) fn is_for_events(&self) -> bool {
         matches!(self, Wait::Epoll { .. } | Wait::Poll { .. })
     }
+
+    /// The same wait in a process that holds a listener whose queue is not empty.
+    ///
+    /// A poll of one descriptor is then a poll of another one, since a poll of the listener would
+    /// have returned at once (facts O4): a call that waits for one thing with a time limit, as
+    /// Python's sockets and most database drivers make it, and no event loop.
+    pub(super) fn beside_a_ready_listener(self) -> Wait {
+        match self {
+            Wait::Poll {
+                call,
+                count: Some(1),
+            } => Wait::Blocked {
+                call: format!("{call} of one descriptor"),
+                fd: None,
+            },
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for Wait {
@@ -156,7 +187,7 @@ impl fmt::Display for Wait {
             Wait::Running => f.write_str("running"),
             Wait::RanBriefly => f.write_str("running for a moment"),
             Wait::Epoll { set } => write!(f, "asleep in epoll_wait on fd {set}"),
-            Wait::Poll { call } => write!(f, "asleep in {call}"),
+            Wait::Poll { call, .. } => write!(f, "asleep in {call}"),
             Wait::Accept { fd } => write!(f, "asleep in accept on fd {fd}"),
             Wait::IoUring => f.write_str("asleep in io_uring_enter"),
             Wait::Stopped => f.write_str("stopped (state T)"),
@@ -244,6 +275,17 @@ mod tests {
         assert_eq!(seen_again('S', 2), Wait::RanBriefly);
         assert_eq!(seen_again('S', 3), Wait::Running);
         assert_eq!(seen_again('R', 0), Wait::Running, "no core was free for it");
+    }
+
+    #[test]
+    fn a_poll_of_one_descriptor_is_no_event_loop() {
+        let wait = |call: &str, count| {
+            in_call(call, &[0x7f00, count, 0, 0, 0, 0], None).beside_a_ready_listener()
+        };
+        let one = wait("poll", 1);
+        assert_eq!(one.to_string(), "asleep in poll of one descriptor");
+        assert!(!one.is_for_events() && !wait("ppoll", 1).is_for_events());
+        assert!(wait("poll", 2).is_for_events() && wait("select", 1).is_for_events());
     }
 
     #[test]

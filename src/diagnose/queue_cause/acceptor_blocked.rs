@@ -137,6 +137,14 @@ mod tests {
     }
 
     #[test]
+    fn in_a_poll_of_one_other_descriptor() {
+        let case = StuckCase::unregistered().polling(1);
+        let likely = Some(Confidence::Likely);
+        expect(&case, judge, likely, "asleep in poll of one descriptor");
+        expect(&StuckCase::unregistered().polling(2), judge, None, "");
+    }
+
+    #[test]
     fn a_thread_that_is_named_acceptor_is_the_one() {
         let case = StuckCase::unregistered()
             .thread('S', "epoll_wait", 4)

@@ -114,6 +114,13 @@ mod tests {
     }
 
     #[test]
+    fn a_poll_of_one_descriptor_is_no_loop() {
+        let several = StuckCase::unregistered().polling(2);
+        expect(&several, judge, Some(Confidence::Likely), "asleep in poll");
+        expect(&StuckCase::unregistered().polling(1), judge, None, "");
+    }
+
+    #[test]
     fn other_threads_may_be_the_acceptor() {
         let case = StuckCase::unregistered()
             .thread('S', "epoll_wait", 4)

@@ -280,7 +280,7 @@ impl<'t> Judged<'t> {
         let threads = threads
             .iter()
             .filter(|thread| !thread.state.has_exited() && !thread.comm.starts_with(b"iou-"))
-            .map(|thread| (thread, wait_of(thread)))
+            .map(|thread| (thread, wait_of(thread).beside_a_ready_listener()))
             .collect();
         Judged {
             process,
