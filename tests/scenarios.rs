@@ -571,18 +571,6 @@ fn dual_stack() {
 }
 
 #[test]
-fn unconnected_sockets() {
-    check("unconnected-sockets", |case| {
-        assert_eq!((case.accept_queue(), case.accepted(Established)), (0, 20));
-        // The listener, its clients, and those that no table of /proc shows.
-        let links = std::fs::read_dir(format!("/proc/{}/fd", case.server())).unwrap();
-        let targets = links.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());
-        let sockets = targets.filter(|target| target.to_string_lossy().starts_with("socket:["));
-        assert_eq!(sockets.count(), 1 + 20 + 3 + 20);
-    });
-}
-
-#[test]
 fn every_case_is_tested_and_found_by_its_id() {
     let source = include_str!("scenarios.rs");
     for scenario in scenario::ALL {
