@@ -8,8 +8,8 @@ use tcpleak::model::{Fact, Snapshot};
 
 use crate::bare;
 use crate::holder::Role;
-use crate::measure::{cpu_ms, in_turns, median_ms, ms, wall_ms};
-use crate::page::Page;
+use crate::measure::{cpu_ms, in_turns, median, ms, wall_ms};
+use crate::page::{Page, number};
 use crate::population::Population;
 
 const THREADS: usize = 1_000;
@@ -41,8 +41,8 @@ pub(crate) fn measure(page: &mut Page) {
         ],
     );
     let pairs = || with.iter().zip(&without);
-    let extra_wall = median_ms(pairs().map(|(a, b)| ms(a.wall) - ms(b.wall)));
-    let extra_cpu = median_ms(pairs().map(|(a, b)| ms(a.cpu) - ms(b.cpu)));
+    let extra_wall = median(pairs().map(|(a, b)| ms(a.wall) - ms(b.wall)));
+    let extra_cpu = median(pairs().map(|(a, b)| ms(a.cpu) - ms(b.cpu)));
     page.heading("Looking closely at one process");
     page.text(&format!(
         "A process with {} threads that sleep and {} descriptors, each registered in one of \
@@ -51,49 +51,34 @@ pub(crate) fn measure(page: &mut Page) {
          the median of the differences, round by round. Bare: open, read and close of `stat` and \
          `syscall` of each thread and of `fdinfo` of each set, on one thread. Medians of {ROUNDS} \
          rounds. The goal is an extra of less than 20 ms.",
-        page_number(THREADS),
-        page_number(DESCRIPTORS),
+        number(THREADS),
+        number(DESCRIPTORS),
     ));
+    let bare = (wall_ms(&bare), cpu_ms(&bare));
+    let row = |what: &str, (wall, cpu): (f64, f64)| {
+        vec![
+            what.to_owned(),
+            format!("{wall:.1}"),
+            format!("{cpu:.1}"),
+            format!("{:.2}", wall / bare.0),
+            format!("{:.2}", cpu / bare.1),
+        ]
+    };
     page.table(
-        &["what", "ms", "of it on a processor", "against bare"],
         &[
-            row(
-                "collection with details",
-                wall_ms(&with),
-                cpu_ms(&with),
-                None,
-            ),
-            row(
-                "collection without",
-                wall_ms(&without),
-                cpu_ms(&without),
-                None,
-            ),
-            row(
-                "extra",
-                extra_wall,
-                extra_cpu,
-                Some((extra_wall / wall_ms(&bare), extra_cpu / cpu_ms(&bare))),
-            ),
-            row("bare calls", wall_ms(&bare), cpu_ms(&bare), None),
+            "what",
+            "ms",
+            "on a processor",
+            "ms against bare",
+            "on a processor",
+        ],
+        &[
+            row("extra", (extra_wall, extra_cpu)),
+            row("bare calls", bare),
+            row("whole collection, with it", (wall_ms(&with), cpu_ms(&with))),
+            row("without it", (wall_ms(&without), cpu_ms(&without))),
         ],
     );
-}
-
-fn row(what: &str, wall: f64, cpu: f64, ratio: Option<(f64, f64)>) -> Vec<String> {
-    let ratio = ratio.map_or(String::new(), |(wall, cpu)| {
-        format!("{wall:.2} ({cpu:.2} on a processor)")
-    });
-    vec![
-        what.into(),
-        format!("{wall:.1}"),
-        format!("{cpu:.1}"),
-        ratio,
-    ]
-}
-
-fn page_number(number: usize) -> String {
-    crate::page::number(number)
 }
 
 fn request(close_wait_age: Duration) -> Request {

@@ -2,6 +2,7 @@
 //! beside the bare system calls that its answer needs. Writes `docs/performance.md`.
 //!
 //! `cargo bench --bench side_by_side` measures and prints; with `-- --write` the page is written.
+//! With `-- scan` or `-- details` only that part is measured, and nothing is written.
 //! Everything that is compared is measured in one run, in turns, so that a machine that is busy
 //! with other things is so for all of them.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads clocks")]
@@ -42,12 +43,16 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     let mut page = Page::begin();
-    scan::measure(&mut page);
-    details::measure(&mut page);
+    if !has("details") {
+        scan::measure(&mut page);
+    }
+    if !has("scan") {
+        details::measure(&mut page);
+    }
     drop(namespace);
     let page = page.end();
     print!("{page}");
-    if has("--write") {
+    if has("--write") && !has("details") && !has("scan") {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
         std::fs::write(path, page).expect("the page can be written");
     }

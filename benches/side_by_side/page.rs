@@ -16,7 +16,8 @@ const END: &str = "
 
 Everything in a table was measured in one run and in turns: first each once, then each again, and so
 on. Only the ratios mean something; the milliseconds are those of a machine that was doing other
-things too. The processes of the population are started for the run, in a network namespace of
+things too. \"On a processor\" is the same without the time that those took: what all threads
+together used, of commands in steps of 10 ms. The processes of the population are started for the run, in a network namespace of
 their own, and the commands run in it; `/proc` shows them all other processes of the machine as
 well.
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::bare;
 use crate::holder::Role;
-use crate::measure::{in_turns, wall_ms};
+use crate::measure::{Turn, cpu_ms, in_turns, wall_ms};
 use crate::page::{Page, number};
 use crate::population::Population;
 
@@ -55,21 +55,30 @@ pub(crate) fn measure(page: &mut Page) {
          1/8 of `ss -tanp` and of `lsof`.",
         number(ends)
     ));
-    let whole = wall_ms(&tcpleak);
-    let row = |what: &str, ms: f64| {
+    let whole = (wall_ms(&tcpleak), cpu_ms(&tcpleak));
+    let row = |what: &str, turns: &[Turn]| {
+        let (wall, cpu) = (wall_ms(turns), cpu_ms(turns));
         vec![
             what.to_owned(),
-            format!("{ms:.0}"),
-            format!("{:.2}", whole / ms),
+            format!("{wall:.0}"),
+            format!("{cpu:.0}"),
+            format!("{:.2}", whole.0 / wall),
+            format!("{:.2}", whole.1 / cpu),
         ]
     };
     page.table(
-        &["what", "ms", "`tcpleak scan` against it"],
         &[
-            row("`tcpleak scan --settle 0`", whole),
-            row("the bare walk of descriptors", wall_ms(&walk)),
-            row("`ss -tanp`", wall_ms(&ss)),
-            row("`lsof -nP -iTCP`", wall_ms(&lsof)),
+            "what",
+            "ms",
+            "on a processor",
+            "scan against it, in ms",
+            "on a processor",
+        ],
+        &[
+            row("`tcpleak scan --settle 0`", &tcpleak),
+            row("the bare walk of descriptors", &walk),
+            row("`ss -tanp`", &ss),
+            row("`lsof -nP -iTCP`", &lsof),
         ],
     );
 }
