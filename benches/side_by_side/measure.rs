@@ -77,3 +77,8 @@ pub(crate) fn wall_ms(turns: &[Turn]) -> f64 {
 pub(crate) fn cpu_ms(turns: &[Turn]) -> f64 {
     median(turns.iter().map(|turn| ms(turn.cpu)))
 }
+
+/// The turn that was disturbed the least.
+pub(crate) fn fastest_ms(turns: &[Turn]) -> f64 {
+    ms(turns.iter().map(|turn| turn.wall).min().unwrap_or_default())
+}

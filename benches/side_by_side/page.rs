@@ -30,6 +30,7 @@ stages`, which needs no rights and touches nothing.
 - Other populations: more than one namespace with sockets, many small processes, a table in which
   much is suspect, sockets that come and go while they are read.
 - The second look: `--settle` is 0, since waiting costs nothing but time.
+- Processes close to their descriptor limit, whose descriptors are read a second time.
 - Other machines: another kernel or more processors.
 ";
 

@@ -35,6 +35,11 @@ pub(super) struct Details {
 /// A process with more threads is described by its first ones.
 const THREADS_AT_MOST: usize = 4096;
 
+/// From this many on, the threads are read while the epoll sets are. A server with many threads has
+/// many connections too; either costs some ten microseconds a thread or a hundred registrations,
+/// and to start a thread here costs fifty.
+const MANY_THREADS: usize = 100;
+
 impl Details {
     pub(super) fn new(proc_root: &Path) -> Details {
         let mountinfo = std::fs::read(proc_root.join("self/mountinfo"));
@@ -47,12 +52,26 @@ impl Details {
 
     pub(super) fn read(&self, process: &Process, waiting: &WaitingDescriptors) -> ProcessDetail {
         let directory = self.proc_root.join(process.id.pid.to_string());
-        ProcessDetail {
-            threads: threads(&directory.join("task")),
-            epoll_sets: each(&directory, &waiting.epoll, |fd, text| EpollSet {
+        let epoll_sets = || {
+            each(&directory, &waiting.epoll, |fd, text| EpollSet {
                 fd,
                 registrations: fdinfo::epoll_registrations(text),
+            })
+        };
+        let (threads, epoll_sets) = match process_ids(&directory.join("task")) {
+            Ok(tids) if tids.len() >= MANY_THREADS => std::thread::scope(|scope| {
+                let threads = scope.spawn(|| threads(&directory, tids));
+                let epoll_sets = epoll_sets();
+                // It does not panic; if it did, the threads were not read.
+                let not_read = |_| Fact::Unknown(Unknown::NotCollected);
+                (threads.join().unwrap_or_else(not_read), epoll_sets)
             }),
+            Ok(tids) => (threads(&directory, tids), epoll_sets()),
+            Err(error) => (Fact::Unknown(why(&error.into())), epoll_sets()),
+        };
+        ProcessDetail {
+            threads,
+            epoll_sets,
             io_urings: each(&directory, &waiting.io_uring, |fd, text| {
                 let (registered_sockets, pending_accepts) = fdinfo::io_uring(text);
                 IoUring {
@@ -116,10 +135,10 @@ pub(super) fn look_again_at_running(proc_root: &Path, processes: &mut [Process])
     }
 }
 
-fn threads(tasks: &Path) -> Fact<Vec<Thread>> {
-    let (mut files, tids) = match (Files::below(tasks), process_ids(tasks)) {
-        (Ok(files), Ok(tids)) => (files, tids),
-        (Err(error), _) | (_, Err(error)) => return Fact::Unknown(why(&error.into())),
+fn threads(directory: &Path, tids: Vec<u32>) -> Fact<Vec<Thread>> {
+    let mut files = match Files::below(&directory.join("task")) {
+        Ok(files) => files,
+        Err(error) => return Fact::Unknown(why(&error.into())),
     };
     let threads = tids
         .into_iter()
