@@ -291,10 +291,7 @@ fn suspect_inodes<'a>(
     rows.filter(|row| match row.queues {
         Queues::Listen { accept_queue, .. } => accept_queue > 0,
         Queues::Stream { .. } => {
-            row.state == TcpState::CloseWait
-                && row
-                    .close_wait_age()
-                    .is_none_or(|age| age >= request.close_wait_age)
+            row.state == TcpState::CloseWait && row.may_be_in_close_wait_for(request.close_wait_age)
         }
     })
     .filter_map(|row| row.inode)

@@ -2,7 +2,7 @@
 
 use crate::join::{FarEnd, Holder, SocketTable};
 use crate::model::{
-    Evidence, Fact, Process, ProcessId, SocketEntry, SocketSource, count_of, printable,
+    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, count_of, printable,
 };
 
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
@@ -141,6 +141,17 @@ pub(super) fn far_ends<'e>(
         format!("far ends: {}", join_words(&parts)),
         "sock_diag, exact look-up",
     ))
+}
+
+/// The command that shows where a program is, as its runtime has it.
+pub(super) fn stacks(process: &Process, runtime: Option<Runtime>) -> String {
+    let pid = process.id.pid;
+    match runtime {
+        Some(Runtime::Jvm) => format!("`jstack {pid}`"),
+        Some(Runtime::Python) => format!("`py-spy dump --pid {pid}`"),
+        Some(Runtime::DotNet) => format!("`dotnet-stack report -p {pid}`"),
+        _ => format!("`gdb -p {pid} -batch -ex 'thread apply all bt'`"),
+    }
 }
 
 /// The path of the hierarchy that says most about where a process belongs: the longest.
