@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::join::RemotePattern;
-use crate::model::TcpState;
+use crate::model::{Focus, TcpState};
 
 /// Finds leaked TCP sockets and stuck accept queues, who holds them, and why.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ pub enum Command {
     Scan(Scan),
     /// Print the socket table with holders, one socket a line, in ss's columns.
     List(List),
+    /// Print everything that is known about one socket, descriptor, port or process.
+    Inspect(Inspect),
     /// Print the reference page of a finding or cause.
     Explain(Explain),
     /// Reproduce a case on loopback with a real server, and scan it.
@@ -92,6 +94,19 @@ pub struct List {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+}
+
+/// Options of `inspect`.
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// :PORT, ADDR:PORT, ADDR:PORT-ADDR:PORT, PID, PID/FD, or a cookie (sk:10a4).
+    pub subject: Focus,
+    /// Time between two looks at suspect queues; 0 for one look.
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
+    pub settle: std::time::Duration,
+    /// When to use colour.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
 }
 
 /// Options of `explain`.

@@ -70,6 +70,30 @@ impl cli::List {
     }
 }
 
+impl cli::Inspect {
+    /// What to collect.
+    pub fn request(&self) -> Request {
+        Request {
+            source: SourceChoice::Auto,
+            entries: Entries::Focus(self.subject),
+            proc_root: PathBuf::from(PROC_ROOT),
+            accept_age: self.thresholds().accept_age,
+            close_wait_age: self.thresholds().close_wait_age,
+            settle: self.settle,
+        }
+    }
+
+    /// From when on something is a finding.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds::default()
+    }
+
+    /// Width and colour for standard output as it is.
+    pub fn layout(&self) -> Layout {
+        layout(self.color)
+    }
+}
+
 impl cli::Output {
     /// Width and colour for standard output as it is.
     pub fn layout(&self) -> Layout {

@@ -18,7 +18,7 @@ use tcpleak::model::{Direction, FindingId, Subject};
 
 use support::clock::{Moment, eventually};
 use support::in_own_namespace;
-use support::scan::{OLD, accepted, findings, held_by, only, report, scan};
+use support::scan::{OLD, accepted, findings, findings_here, held_by, only, report, scan};
 use support::sockets::{LOOPBACK, LOOPBACK6, connection, listen_at, read_to_end, transfer};
 
 const SOCKETS: usize = 23;
@@ -75,7 +75,7 @@ fn check(left: &AllLeft, recv_q: u32) {
         let (age, range) = (socket.age.unwrap(), truth.closed.age_at(read));
         assert!(range.contains(&age), "{age:?} is not in {range:?}");
     }
-    let finding = only(report.findings.iter());
+    let finding = only(findings_here(&report, &[]).into_iter());
     assert_eq!(finding.id, FindingId::CloseWaitLeak);
     assert_eq!(finding.count, SOCKETS as u64);
     assert_eq!(

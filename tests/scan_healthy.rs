@@ -16,7 +16,7 @@ use tcpleak::report::Report;
 
 use support::clock::{EndWithOwner, PAUSE, eventually};
 use support::in_own_namespace;
-use support::scan::{request, start};
+use support::scan::{findings_here, request, start};
 use support::sockets::connect;
 
 #[test]
@@ -60,7 +60,7 @@ fn ten_scans_of_a_correct_server_in_a_storm() {
             let report = Report::new(&snapshot, &Thresholds::default(), &Filter::default());
             assert_eq!(report.listeners_seen(), 1);
             assert!(report.table.strays.is_empty(), "{:?}", report.table.strays);
-            for finding in &report.findings {
+            for finding in findings_here(&report, &case.pids()) {
                 assert_eq!(finding.severity, Severity::Info, "scan {scan}: {finding:?}");
             }
             eventually("its end", || {

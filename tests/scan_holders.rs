@@ -17,7 +17,7 @@ use tcpleak::model::{Direction, Fact, FindingId, ProcessId, Subject};
 use tcpleak::report::Report;
 
 use support::clock::{Moment, eventually};
-use support::command::{Ended, tcpleak};
+use support::command::{Ended, at_port, tcpleak};
 use support::in_own_namespace;
 use support::scan::{
     Directory, LOWERED, OLD, accepted, descriptors_of, findings, held_by, listener_of, only,
@@ -113,7 +113,8 @@ fn check_leak(id: &str, recv_q: u32) {
     }
     assert_eq!((sockets.len(), seen.len()), (23, 23));
 
-    let outcome = tcpleak("scan --json --close-wait-age 200ms");
+    let at_port = at_port(case.address());
+    let outcome = tcpleak(&format!("scan --json --close-wait-age 200ms {at_port}"));
     assert_eq!(outcome.status, 1, "{outcome:?}");
     let json = outcome.json();
     let finding = only(json["findings"].as_array().unwrap().iter());
@@ -134,7 +135,7 @@ fn check_leak(id: &str, recv_q: u32) {
     };
     assert!(rows.iter().all(is_right), "{rows:?}");
     // By default ten seconds are no age.
-    assert_eq!(tcpleak("scan").status, 0);
+    assert_eq!(tcpleak(&format!("scan {at_port}")).status, 0);
 }
 
 #[test]
@@ -198,7 +199,8 @@ fn a_half_closed_connection_that_is_being_answered_is_no_leak() {
             "after {tenths} tenths of a second: {leaks:?}"
         );
     }
-    let outcome = tcpleak("scan --json --close-wait-age 200ms");
+    let at_port = at_port(case.address());
+    let outcome = tcpleak(&format!("scan --json --close-wait-age 200ms {at_port}"));
     assert_eq!(outcome.status, 0, "{outcome:?}");
     let finding = &outcome.json()["findings"][0];
     assert_eq!(finding["id"], json!("close-wait-half-closed"));

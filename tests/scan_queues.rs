@@ -16,10 +16,10 @@ use tcpleak::model::{Fact, FindingId, Queues, Severity, SocketEntry, Subject, Tc
 use tcpleak::scenario::Running;
 
 use support::clock::{Moment, eventually};
-use support::command::tcpleak;
+use support::command::{at_port, tcpleak};
 use support::in_own_namespace;
 use support::scan::{
-    OLD, descriptors_of, findings, held_by, listener_of, only, report, scan, start,
+    OLD, descriptors_of, findings, findings_here, held_by, listener_of, only, report, scan, start,
 };
 
 const REQUEST: &[u8; 45] = b"GET /health HTTP/1.1\r\nHost: localhost:80\r\n\r\n\n";
@@ -107,7 +107,7 @@ fn the_seed_case_in_every_number() {
         assert!(connected.contains_key(&socket.entry.remote));
     }
 
-    let leak = only(report.findings.iter());
+    let leak = only(findings_here(&report, &case.pids()).into_iter());
     assert_eq!(leak.id, FindingId::AcceptQueueLeak);
     assert_eq!((leak.severity, leak.count), (Severity::Critical, 8));
     assert_eq!(leak.oldest, Some(oldest));
@@ -135,7 +135,8 @@ fn the_seed_case_as_the_command_tells_it() {
         // What the command calls old by default.
         moment.wait_until_aged(Duration::from_secs(1));
     }
-    let (outcome, read) = Moment::of(|| tcpleak("scan --json"));
+    let at_port = at_port(case.address());
+    let (outcome, read) = Moment::of(|| tcpleak(&format!("scan --json {at_port}")));
     assert_eq!(outcome.status, 1, "{outcome:?}");
     let json = outcome.json();
     let address = json!({"addr": "127.0.0.1", "port": case.address().port()});
@@ -186,7 +187,7 @@ fn the_seed_case_as_the_command_tells_it() {
         json!({"critical": 1, "warning": 0, "info": 0})
     );
 
-    let outcome = tcpleak("scan");
+    let outcome = tcpleak(&format!("scan {at_port}"));
     assert_eq!(outcome.status, 1, "{outcome:?}");
     for part in [
         case.address().to_string(),
@@ -246,9 +247,10 @@ fn nothing_but_gone_slots_is_stuck_once_it_was_watched() {
     };
     eventually("three gone slots", || queue_of_gone().then_some(()));
     let snapshot = scan();
+    let at_port = at_port(listener.local_addr().unwrap());
     // One look cannot tell how long they have been there.
     assert!(findings(&report(&snapshot), FindingId::AcceptQueueLeak).is_empty());
-    let outcome = tcpleak("scan --json --accept-age 200ms");
+    let outcome = tcpleak(&format!("scan --json --accept-age 200ms {at_port}"));
     assert_eq!(outcome.status, 1, "{outcome:?}");
     let finding = &outcome.json()["findings"][0];
     assert_eq!(
@@ -277,7 +279,10 @@ fn a_full_queue_overflows() {
     );
     let counters = snapshot.listen_counters.known().unwrap();
     assert!(counters.overflows > 0 && counters.drops > 0);
-    assert_eq!(tcpleak("scan").status, 1);
+    assert_eq!(
+        tcpleak(&format!("scan {}", at_port(case.address()))).status,
+        1
+    );
 }
 
 #[test]
@@ -324,7 +329,7 @@ fn of_a_reuseport_group_only_the_stuck_member_is_named() {
         .collect();
     assert_eq!(pids, [case.server_pid()]);
     assert_ne!(stuck.entry.cookie, idle.entry.cookie);
-    let finding = only(report.findings.iter());
+    let finding = only(findings_here(&report, &case.pids()).into_iter());
     assert_eq!(finding.id, FindingId::AcceptQueueLeak);
     assert!(
         finding

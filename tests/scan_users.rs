@@ -7,7 +7,7 @@ mod support;
 use serde_json::{Value, json};
 
 use support::clock::eventually;
-use support::command::{Outcome, tcpleak, tcpleak_as_nobody};
+use support::command::{Outcome, at_port, tcpleak, tcpleak_as_nobody};
 use support::in_own_namespace;
 use support::scan::{OLD, listener_of, only, report, scan, start};
 use support::sockets::{LOOPBACK, listen_at};
@@ -40,12 +40,13 @@ fn a_stuck_queue_of_another_user() {
         return;
     };
     let case = start("edge-triggered-missed-wakeup");
+    let at_port = at_port(case.address());
     eventually("an old queue", || {
         let snapshot = scan();
         let wait = listener_of(&report(&snapshot).table, &case).oldest_wait();
         wait.filter(|wait| *wait >= OLD)
     });
-    let outcome = tcpleak_as_nobody(&format!("scan --json {LOWERED}"));
+    let outcome = tcpleak_as_nobody(&format!("scan --json {LOWERED} {at_port}"));
     assert_eq!(outcome.status, 1, "{outcome:?}");
     check_what_was_not_seen(&outcome);
     let json = outcome.json();
@@ -72,7 +73,7 @@ fn a_stuck_queue_of_another_user() {
             .contains("CAP_SYS_PTRACE")
     );
     // What root sees of the same.
-    let all = tcpleak(&format!("scan --json {LOWERED}")).json();
+    let all = tcpleak(&format!("scan --json {LOWERED} {at_port}")).json();
     for key in [
         "cookie",
         "inode",
@@ -88,7 +89,7 @@ fn a_stuck_queue_of_another_user() {
         json!(case.server_pid())
     );
 
-    let text = tcpleak_as_nobody(&format!("scan {LOWERED}"));
+    let text = tcpleak_as_nobody(&format!("scan {LOWERED} {at_port}"));
     assert_eq!(text.status, 1);
     check_what_was_not_seen(&text);
     assert!(text.stdout.contains("could not be seen"), "{text:?}");
@@ -100,6 +101,7 @@ fn sockets_in_close_wait_of_another_user() {
         return;
     };
     let case = start("eof-not-read");
+    let at_port = at_port(case.address());
     eventually("old sockets", || {
         let snapshot = scan();
         let table = report(&snapshot).table;
@@ -110,7 +112,7 @@ fn sockets_in_close_wait_of_another_user() {
             .all(|socket| socket.age.is_some_and(is_old))
             .then_some(())
     });
-    let outcome = tcpleak_as_nobody(&format!("scan --json {LOWERED}"));
+    let outcome = tcpleak_as_nobody(&format!("scan --json {LOWERED} {at_port}"));
     assert_eq!(outcome.status, 1, "{outcome:?}");
     check_what_was_not_seen(&outcome);
     let json = outcome.json();
@@ -145,7 +147,8 @@ fn strict_tells_nothing_wrong_from_nothing_seen() {
     };
     let listener = listen_at(LOOPBACK).open().unwrap();
     for arguments in ["scan --all", "scan --all --json"] {
-        assert_eq!(tcpleak_as_nobody(arguments).status, 0);
+        let arguments = format!("{arguments} {}", at_port(listener.local_addr().unwrap()));
+        assert_eq!(tcpleak_as_nobody(&arguments).status, 0);
         let strict = tcpleak_as_nobody(&format!("{arguments} --strict"));
         assert_eq!(strict.status, 3, "{strict:?}");
         check_what_was_not_seen(&strict);

@@ -485,6 +485,21 @@ fn healthy() {
 }
 
 #[test]
+fn unconnected_sockets() {
+    check("unconnected-sockets", |case| {
+        let known: Vec<u64> = case
+            .sockets
+            .iter()
+            .filter_map(|row| Some(row.inode?.0))
+            .collect();
+        let held = held_sockets(case.server());
+        let in_no_table = held.iter().filter(|inode| !known.contains(inode));
+        assert_eq!(in_no_table.count(), 23, "three fresh and twenty bound");
+        assert_eq!(case.accepted(Established), 20);
+    });
+}
+
+#[test]
 fn prefork() {
     check("prefork", |case| {
         assert_eq!((case.accept_queue(), case.accepted(Established)), (3, 2));

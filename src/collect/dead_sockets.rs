@@ -20,13 +20,14 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, getxattr, readlinkat_raw};
 use rustix::io::Errno;
 
-use super::SourceChoice;
 use super::census::{Namespaces, namespace, table_file};
 use super::descriptors::{SocketDescriptor, open_directory, process_ids, start_time};
 use super::tables::{Place, Protocol, Seen, TableError, Tables};
+use super::{Request, SourceChoice};
 use crate::kernel::{fd_link, mountinfo, netstat};
 use crate::model::{
-    Coverage, DeadSocketSearch, Gap, GapKind, HeldDescriptor, Inode, ProcessId, count_of,
+    Coverage, DeadSocketSearch, Fact, Gap, GapKind, HeldDescriptor, Inode, ProcessId, Unknown,
+    count_of,
 };
 
 /// From how many sockets on the descriptors are walked. A healthy machine has a few fresh or bound
@@ -44,7 +45,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Reads the counts in this namespace and in `namespaces`; `None` where they are not told.
-    pub(super) fn read(proc_root: &Path, namespaces: &Namespaces) -> Option<Counts> {
+    fn read(proc_root: &Path, namespaces: &Namespaces) -> Option<Counts> {
         let mut best: Option<Counts> = None;
         for _ in 0..READS_AT_MOST {
             let counts = Counts::read_once(proc_root, namespaces)?;
@@ -78,6 +79,10 @@ impl Counts {
             let v4 = v4.and_then(|text| netstat::sockets_in_use(&text, b"TCP"));
             counts.in_tables += v4.unwrap_or(0) + v6(&process).unwrap_or(0);
         }
+        // Sockets that were made meanwhile are in some table, and must not make up for dead ones;
+        // those that were closed are in none, and the next read does not have them any more.
+        let allocated = netstat::sockets_allocated(&read("thread-self", "sockstat").ok()?)?;
+        counts.allocated = counts.allocated.max(allocated);
         Some(counts)
     }
 
@@ -86,12 +91,12 @@ impl Counts {
     }
 
     /// There may be dead sockets; all descriptors have to be read.
-    pub(super) fn are_worth_a_walk(self) -> bool {
+    fn are_worth_a_walk(self) -> bool {
         self.in_no_table() >= WORTH_A_WALK
     }
 
     /// What a search says that was not needed.
-    pub(super) fn without_search(self) -> DeadSocketSearch {
+    fn without_search(self) -> DeadSocketSearch {
         DeadSocketSearch {
             allocated: self.allocated,
             in_tables: self.in_tables,
@@ -121,7 +126,7 @@ pub(super) struct Search<'a> {
 impl<'a> Search<'a> {
     /// The first look: which of `sockets` are TCP sockets in no table. `all_processes` says that no
     /// process is hidden from this one. `None` if there is no `/proc`.
-    pub(super) fn begin(
+    fn begin(
         proc_root: &'a Path,
         source: SourceChoice,
         namespaces: &Namespaces,
@@ -154,18 +159,8 @@ impl<'a> Search<'a> {
         Some(search)
     }
 
-    /// Nothing is suspect; there is no need for a second look.
-    pub(super) fn is_over(&self) -> bool {
-        self.suspects.is_empty()
-    }
-
-    /// When the first look was over.
-    pub(super) fn looked(&self) -> Instant {
-        self.looked
-    }
-
     /// The second look: what is still open, and still in no table.
-    pub(super) fn finish(mut self) -> (Vec<HeldDescriptor>, DeadSocketSearch) {
+    fn finish(mut self) -> (Vec<HeldDescriptor>, DeadSocketSearch) {
         let watched = self.looked.elapsed();
         if !self.suspects.is_empty() {
             for (inode, place) in std::mem::take(&mut self.places) {
@@ -421,11 +416,73 @@ fn protocol(proc_root: &Path, suspect: &SocketDescriptor) -> Option<Protocol> {
     }
 }
 
-/// How long to wait between the two looks.
-pub(super) fn rest(search: &Search<'_>, settle: Duration) -> Duration {
-    if search.is_over() {
-        Duration::ZERO
-    } else {
-        settle.saturating_sub(search.looked().elapsed())
+/// The search in a run: from the screen that tells whether there is anything to look for, to what
+/// was found.
+pub(super) enum Hunt<'a> {
+    /// Nobody asked.
+    NotAsked,
+    /// This kernel does not tell the counts.
+    Unsupported,
+    /// The counts, and no reason to look further, or no look yet.
+    Screened(Counts),
+    /// Between the two looks.
+    Searching(Box<Search<'a>>),
+}
+
+impl<'a> Hunt<'a> {
+    /// Reads the counts.
+    pub(super) fn screen(proc_root: &Path, namespaces: &Namespaces) -> Hunt<'a> {
+        Counts::read(proc_root, namespaces).map_or(Hunt::Unsupported, Hunt::Screened)
+    }
+
+    /// There may be dead sockets; all descriptors have to be read.
+    pub(super) fn wants_sockets(&self) -> bool {
+        matches!(self, Hunt::Screened(counts) if counts.are_worth_a_walk())
+    }
+
+    /// The first look, if there is reason for one, at the sockets that a walk has found.
+    pub(super) fn begin(
+        self,
+        request: &'a Request,
+        namespaces: &Namespaces,
+        all_processes: bool,
+        sockets: Vec<SocketDescriptor>,
+        coverage: &mut Coverage,
+    ) -> Hunt<'a> {
+        let Hunt::Screened(counts) = self else {
+            return self;
+        };
+        if !counts.are_worth_a_walk() {
+            return self;
+        }
+        let (root, source) = (&request.proc_root, request.source);
+        Search::begin(
+            root,
+            source,
+            namespaces,
+            all_processes,
+            sockets,
+            counts,
+            coverage,
+        )
+        .map_or(Hunt::Screened(counts), |search| {
+            Hunt::Searching(Box::new(search))
+        })
+    }
+
+    /// The second look, `settle` after the first one.
+    pub(super) fn finish(self, settle: Duration) -> (Vec<HeldDescriptor>, Fact<DeadSocketSearch>) {
+        match self {
+            Hunt::NotAsked => (Vec::new(), Fact::Unknown(Unknown::NotCollected)),
+            Hunt::Unsupported => (Vec::new(), Fact::Unknown(Unknown::Unsupported)),
+            Hunt::Screened(counts) => (Vec::new(), Fact::Known(counts.without_search())),
+            Hunt::Searching(search) => {
+                if !search.suspects.is_empty() {
+                    std::thread::sleep(settle.saturating_sub(search.looked.elapsed()));
+                }
+                let (dead, search) = search.finish();
+                (dead, Fact::Known(search))
+            }
+        }
     }
 }

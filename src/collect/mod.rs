@@ -16,6 +16,9 @@ mod crowded;
 mod dead_sockets;
 mod descriptors;
 mod details;
+mod focus;
+mod host;
+mod look;
 mod netlink;
 mod peers;
 mod processes;
@@ -23,17 +26,14 @@ mod queues;
 mod sockets;
 mod tables;
 
-use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::kernel::netstat;
-use crate::model::{
-    Fact, FileTable, Host, Inode, ListenCounters, OwnerSource, Queues, Snapshot, SocketEntry,
-    TcpState, Unknown,
-};
-use sockets::{Sockets, Want};
+use crate::model::{Fact, Focus, OwnerSource, Snapshot, TcpState, Unknown};
+use dead_sockets::Hunt;
+use look::Look;
+use sockets::Sockets;
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -72,6 +72,8 @@ pub enum Entries {
     SuspectsAndAllListeners,
     /// Every entry in these states, with all holders.
     InStates(Vec<TcpState>),
+    /// What is asked about, in every state, with all holders looked at closely.
+    Focus(Focus),
 }
 
 /// No socket table could be read.
@@ -79,7 +81,17 @@ pub enum Entries {
 pub enum CollectError {
     /// sock_diag was asked for and cannot be had.
     #[error("cannot read sockets over netlink (sock_diag): {0}")]
-    SockDiag(#[source] netlink::NetlinkError),
+    SockDiag(netlink::NetlinkError),
+    /// The process or descriptor that is asked about cannot be read.
+    #[error("{focus}: {path}: {error}")]
+    Focus {
+        /// What is asked about.
+        focus: Focus,
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
     /// Neither source can be had.
     #[error("cannot read sockets: sock_diag: {sock_diag}; {path}: {proc}")]
     NoSource {
@@ -88,7 +100,6 @@ pub enum CollectError {
         /// The file that was tried instead.
         path: PathBuf,
         /// What became of that.
-        #[source]
         proc: io::Error,
     },
     /// `/proc/net/tcp` was asked for and cannot be had.
@@ -97,7 +108,6 @@ pub enum CollectError {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
-        #[source]
         error: io::Error,
     },
 }
@@ -108,238 +118,75 @@ pub use netlink::NetlinkError;
 pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     let taken_at = SystemTime::now();
     let started = Instant::now();
-    let census = census::take(&request.proc_root);
-    let mut coverage = coverage::begin(&request.proc_root, &census.namespaces);
+    let root = &request.proc_root;
+    let census = census::take(root);
+    let mut coverage = coverage::begin(root, &census.namespaces);
     let all_processes = coverage.owners_complete();
     let mut sockets = Sockets::open(request, &mut coverage)?;
+    let is_list = matches!(request.entries, Entries::InStates(_));
 
-    let states = match &request.entries {
-        Entries::Suspects | Entries::SuspectsAndAllListeners => {
-            vec![TcpState::Listen, TcpState::CloseWait, TcpState::SynRecv]
-        }
-        Entries::InStates(states) => states.clone(),
-    };
-    let mut first = sockets.read(
-        &Want {
-            states,
-            ports: None,
-        },
-        &mut coverage,
-    )?;
-    // A list is of one moment and of these states: further reads would add rows of others.
-    let mut queue_reads = match request.entries {
-        Entries::InStates(_) => Vec::new(),
-        Entries::Suspects | Entries::SuspectsAndAllListeners => {
-            queues::read_until_they_agree(&mut sockets, &first, started, &mut coverage)?
-        }
-    };
-    let watch = queues::time_to_watch(&queue_reads, request.accept_age, request.settle);
+    let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
+    let watch = queues::time_to_watch(&look.queue_reads, request.accept_age, request.settle);
+    let peers = peers::look_up(&mut sockets, look.newest_rows(), &mut coverage);
 
-    // What follows takes a while; the second look at suspect queues comes after it, so that
-    // waiting for it costs little.
-    let peers = peers::look_up(
-        &mut sockets,
-        newest_rows(&first, &queue_reads),
+    let wanted = look.wanted(request, &peers);
+    let mut dead = if is_list {
+        Hunt::NotAsked
+    } else {
+        Hunt::screen(root, &census.namespaces)
+    };
+    let mut walk = descriptors::walk(root, &wanted, dead.wants_sockets(), &mut coverage);
+    look.take_out_closed(&mut sockets, &walk.held);
+    let walked = std::mem::take(&mut walk.sockets);
+    dead = dead.begin(
+        request,
+        &census.namespaces,
+        all_processes,
+        walked,
         &mut coverage,
     );
-    let wanted = wanted_inodes(request, newest_rows(&first, &queue_reads), &peers);
-    let scans = !matches!(request.entries, Entries::InStates(_));
-    let counts = if scans {
-        dead_sockets::Counts::read(&request.proc_root, &census.namespaces)
-    } else {
-        None
-    };
-    let worth_a_walk = counts.filter(|counts| counts.are_worth_a_walk());
-    let mut walk = descriptors::walk(
-        &request.proc_root,
-        &wanted,
-        worth_a_walk.is_some(),
-        &mut coverage,
-    );
-    for rows in [&mut first]
-        .into_iter()
-        .chain(queue_reads.last_mut().map(|read| &mut read.sockets))
-    {
-        closed::take_out(&mut sockets, rows, &walk.held);
-    }
-    let search = worth_a_walk.and_then(|counts| {
-        dead_sockets::Search::begin(
-            &request.proc_root,
-            request.source,
-            &census.namespaces,
-            all_processes,
-            std::mem::take(&mut walk.sockets),
-            counts,
-            &mut coverage,
-        )
-    });
-    let crowded = if scans {
-        let rows = newest_rows(&first, &queue_reads);
-        crowded::read(&request.proc_root, &census.crowded, rows, &mut coverage)
-    } else {
+    let crowded = if is_list {
         Vec::new()
+    } else {
+        crowded::read(root, &census.crowded, look.newest_rows(), &mut coverage)
     };
-    let suspect = suspect_inodes(request, newest_rows(&first, &queue_reads));
-    let mut processes = processes::read(&request.proc_root, &walk, &suspect, &mut coverage);
+    let mut processes = processes::read(root, &walk, &look.suspect(request), &mut coverage);
+
+    // Everything above took a while; the second looks come after it, so that waiting for them
+    // costs little.
     if !watch.is_zero() {
-        let first_read = queue_reads
-            .first()
-            .map_or(Duration::ZERO, |read| read.after);
-        std::thread::sleep((first_read + watch).saturating_sub(started.elapsed()));
-        queue_reads.extend(queues::read_once(
-            &mut sockets,
-            &first,
-            started,
-            &mut coverage,
-        )?);
-        details::look_again_at_running(&request.proc_root, &mut processes);
+        look.look_again(watch, &mut sockets, &mut coverage)?;
+        details::look_again_at_running(root, &mut processes);
     }
-
-    let (dead, dead_socket_search) = match (search, counts) {
-        (Some(search), _) => {
-            std::thread::sleep(dead_sockets::rest(&search, request.settle));
-            let (dead, search) = search.finish();
-            (dead, Fact::Known(search))
-        }
-        (None, Some(counts)) => (Vec::new(), Fact::Known(counts.without_search())),
-        (None, None) if scans => (Vec::new(), Fact::Unknown(Unknown::Unsupported)),
-        (None, None) => (Vec::new(), Fact::Unknown(Unknown::NotCollected)),
-    };
-    let further = dead.iter().map(|held| held.process);
+    let (dead_sockets, dead_socket_search) = dead.finish(request.settle);
+    let further = dead_sockets.iter().map(|held| held.process);
     let further = further.chain(crowded.iter().map(|crowded| crowded.process));
-    processes::read_further(&request.proc_root, further, &mut processes);
+    processes::read_further(root, further, &mut processes);
 
-    let net = |file: &str| std::fs::read(request.proc_root.join("thread-self/net").join(file));
-    let source = sockets.source();
     Ok(Snapshot {
         taken_at,
         duration: started.elapsed(),
-        host: host(),
-        socket_source: source,
+        host: host::host(),
+        socket_source: sockets.source(),
         owner_source: if wanted.is_empty() {
             OwnerSource::None
         } else {
             OwnerSource::Procfs
         },
-        sockets: first,
-        queue_reads,
+        sockets: look.first,
+        queue_reads: look.queue_reads,
         peers,
         descriptors: walk.held,
         processes,
         crowded,
-        dead_sockets: dead,
+        dead_sockets,
         dead_socket_search,
-        listen_counters: listen_counters(net("netstat")),
-        ephemeral_ports: ephemeral_ports(request),
-        sockets_in_use: sockets_in_use(net("sockstat"), net("sockstat6")),
-        file_table: file_table(request),
+        listen_counters: host::listen_counters(root),
+        ephemeral_ports: host::ephemeral_ports(root),
+        sockets_in_use: host::sockets_in_use(root),
+        file_table: host::file_table(root),
         coverage,
     })
-}
-
-/// The first look's rows and those of the last read of the queues.
-fn newest_rows<'a>(
-    first: &'a [SocketEntry],
-    reads: &'a [crate::model::QueueRead],
-) -> impl Iterator<Item = &'a SocketEntry> + Clone {
-    first
-        .iter()
-        .chain(reads.last().into_iter().flat_map(|read| &read.sockets))
-}
-
-/// The sockets whose holders are looked for; none means that no descriptor need be read.
-///
-/// Listeners that dropped connections in the past are looked up along with others, but are no
-/// reason to walk all descriptors: on most machines some listener once did.
-fn wanted_inodes<'a>(
-    request: &Request,
-    rows: impl Iterator<Item = &'a SocketEntry>,
-    peers: &[crate::model::Peer],
-) -> HashSet<Inode> {
-    let (mut wanted, mut along) = (HashSet::new(), HashSet::new());
-    for row in rows {
-        let Some(inode) = row.inode else { continue };
-        match (&request.entries, row.queues) {
-            (Entries::InStates(_), _) => wanted.insert(inode),
-            (
-                _,
-                Queues::Listen {
-                    accept_queue: 1.., ..
-                },
-            ) => wanted.insert(inode),
-            (Entries::SuspectsAndAllListeners, Queues::Listen { .. }) => wanted.insert(inode),
-            (_, Queues::Listen { .. }) => along.insert(inode),
-            _ => wanted.insert(inode),
-        };
-    }
-    wanted.extend(peers.iter().filter_map(|peer| match &peer.answer {
-        crate::model::PeerAnswer::Found(entry) => entry.inode,
-        crate::model::PeerAnswer::Gone => None,
-    }));
-    if !wanted.is_empty() {
-        wanted.extend(along);
-    }
-    wanted
-}
-
-/// The sockets that a finding may be about: listeners with a queue, and sockets that a program has
-/// left in CLOSE_WAIT for long, or for nobody knows how long.
-fn suspect_inodes<'a>(
-    request: &Request,
-    rows: impl Iterator<Item = &'a SocketEntry>,
-) -> HashSet<Inode> {
-    rows.filter(|row| match row.queues {
-        Queues::Listen { accept_queue, .. } => accept_queue > 0,
-        Queues::Stream { .. } => {
-            row.state == TcpState::CloseWait && row.may_be_in_close_wait_for(request.close_wait_age)
-        }
-    })
-    .filter_map(|row| row.inode)
-    .collect()
-}
-
-fn host() -> Host {
-    let names = rustix::system::uname();
-    Host {
-        hostname: names.nodename().to_string_lossy().into_owned(),
-        kernel: names.release().to_string_lossy().into_owned(),
-    }
-}
-
-fn listen_counters(netstat: io::Result<Vec<u8>>) -> Fact<ListenCounters> {
-    read_fact(netstat, netstat::listen_counters)
-}
-
-fn ephemeral_ports(request: &Request) -> Fact<(u16, u16)> {
-    let file = request.proc_root.join("sys/net/ipv4/ip_local_port_range");
-    read_fact(std::fs::read(file), |text| {
-        let mut ports = text
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty());
-        let mut port = || u16::try_from(crate::kernel::decimal(ports.next()?)?).ok();
-        Some((port()?, port()?))
-    })
-}
-
-fn file_table(request: &Request) -> Fact<FileTable> {
-    let file = request.proc_root.join("sys/fs/file-nr");
-    read_fact(std::fs::read(file), |text| {
-        let mut numbers = text
-            .split(u8::is_ascii_whitespace)
-            .map(crate::kernel::decimal);
-        let allocated = numbers.next()??;
-        let limit = numbers.nth(1)??;
-        Some(FileTable { allocated, limit })
-    })
-}
-
-fn sockets_in_use(v4: io::Result<Vec<u8>>, v6: io::Result<Vec<u8>>) -> Fact<u64> {
-    // A kernel without IPv6 has no sockstat6.
-    let v6 = v6
-        .ok()
-        .and_then(|text| netstat::sockets_in_use(&text, b"TCP6"))
-        .unwrap_or(0);
-    read_fact(v4, |text| Some(netstat::sockets_in_use(text, b"TCP")? + v6))
 }
 
 /// A fact from the content of a file, or the reason why there is none.

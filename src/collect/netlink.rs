@@ -18,16 +18,16 @@ use crate::model::Family;
 pub enum NetlinkError {
     /// The socket could not be made: no netlink, or a seccomp filter.
     #[error("socket: {0}")]
-    Open(#[source] io::Error),
+    Open(io::Error),
     /// Sending the request failed.
     #[error("send: {0}")]
-    Send(#[source] io::Error),
+    Send(io::Error),
     /// Reading the answer failed.
     #[error("receive: {0}")]
-    Receive(#[source] io::Error),
+    Receive(io::Error),
     /// The kernel refused the request, in NLMSG_ERROR or at the end of the dump.
     #[error("the kernel refused the request: {0}")]
-    Refused(#[source] io::Error),
+    Refused(io::Error),
     /// A datagram was longer than the kernel's own limit.
     #[error("an answer of {0} bytes was cut short")]
     Truncated(usize),

@@ -2,6 +2,7 @@
 
 mod demo;
 mod explain;
+mod inspect;
 mod list;
 mod scan;
 
@@ -17,6 +18,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Scan(options) => scan::run(options),
         Command::List(options) => list::run(options),
+        Command::Inspect(options) => inspect::run(options),
         Command::Explain(options) => explain::run(options),
         Command::Demo(options) => demo::run(options),
     }

@@ -114,11 +114,10 @@ fn waits(listener: &Listener<'_>) -> Option<Evidence> {
         .children
         .iter()
         .all(|child| child.entry.info.is_some());
-    let (shortest, longest) = (human_duration(shortest), human_duration(longest));
+    let range = phrase::range(shortest, longest);
     let fact = match listener.children.len() {
-        1 => format!("it has waited for {longest}"),
-        _ if shortest == longest => format!("each of them has waited for {longest}"),
-        _ => format!("they have waited for {shortest} to {longest}"),
+        1 => format!("it has waited for {range}"),
+        _ => format!("each of them has waited for {range}"),
     };
     Some(if from_info {
         Evidence::new(fact, "sock_diag, tcpi_last_data_sent")

@@ -182,9 +182,8 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
         };
         evidence.push(Evidence::new(
             format!(
-                "in CLOSE_WAIT for {} to {} at least{note}",
-                human_duration(youngest),
-                human_duration(oldest)
+                "in CLOSE_WAIT for {} at least{note}",
+                phrase::range(youngest, oldest)
             ),
             "sock_diag, tcpi_last_ack_recv",
         ));

@@ -1,8 +1,11 @@
 //! Phrases that several findings share.
 
+use std::time::Duration;
+
 use crate::join::{FarEnd, Holder, SocketTable};
 use crate::model::{
-    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, count_of, printable,
+    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, count_of,
+    human_duration, printable,
 };
 
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
@@ -168,4 +171,14 @@ pub(super) fn timeline(oldest: &SocketEntry) -> Option<Evidence> {
         format!("the oldest, from {}: {timeline}", oldest.remote),
         "sock_diag, tcp_info",
     ))
+}
+
+/// `2.0 s to 12.0 s`, or `12.0 s` if both read the same.
+pub(super) fn range(least: Duration, most: Duration) -> String {
+    let (least, most) = (human_duration(least), human_duration(most));
+    if least == most {
+        most
+    } else {
+        format!("{least} to {most}")
+    }
 }

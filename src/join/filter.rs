@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{CloseWait, Holder, Listener};
-use crate::model::{Process, ProcessId, SocketEntry, TcpState};
+use crate::model::{Focus, Process, ProcessId, SocketEntry, TcpState};
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
 ///
@@ -44,6 +44,28 @@ impl Filter {
     /// Lets everything through.
     pub fn is_empty(&self) -> bool {
         *self == Filter::default()
+    }
+
+    /// What is said about `focus`, of which `rows` were read.
+    pub fn about(focus: Focus, rows: &[SocketEntry]) -> Filter {
+        match focus {
+            Focus::Process(pid) | Focus::Descriptor { pid, .. } => Filter {
+                pids: vec![pid],
+                ..Filter::default()
+            },
+            _ => {
+                let port = |row: &SocketEntry| row.local.port()..=row.local.port();
+                let ports = rows
+                    .iter()
+                    .filter(|row| focus.takes(row))
+                    .map(port)
+                    .collect();
+                Filter {
+                    ports,
+                    ..Filter::default()
+                }
+            }
+        }
     }
 
     pub(super) fn takes_listener(&self, listener: &Listener<'_>) -> bool {

@@ -7,6 +7,7 @@ mod coverage;
 mod descriptors;
 mod fact;
 mod finding;
+mod focus;
 mod process;
 mod snapshot;
 mod socket;
@@ -18,6 +19,7 @@ pub use fact::{Fact, Unknown};
 pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
 };
+pub use focus::{Focus, UnknownFocus};
 pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,

@@ -275,3 +275,19 @@ pub enum Runtime {
     Haproxy,
     Native,
 }
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Runtime::Go => "Go",
+            Runtime::Jvm => "JVM",
+            Runtime::Node => "Node.js",
+            Runtime::Python => "Python",
+            Runtime::Ruby => "Ruby",
+            Runtime::DotNet => ".NET",
+            Runtime::Nginx => "nginx",
+            Runtime::Haproxy => "HAProxy",
+            Runtime::Native => "native",
+        })
+    }
+}

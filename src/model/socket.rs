@@ -241,10 +241,10 @@ pub struct Timeline {
 }
 
 impl SocketEntry {
-    /// The connection's history, from one sample; `None` without `tcp_info`, or if that is too
+    /// The connection's history, from one sample; `None` for a listener, without `tcp_info`, or if that is too
     /// short to tell what was sent and received.
     pub fn timeline(&self) -> Option<Timeline> {
-        let info = self.info?;
+        let info = self.info.filter(|_| self.state != TcpState::Listen)?;
         let closed = self.state == TcpState::CloseWait;
         // The FIN takes a sequence number and is counted as a byte received.
         let received = info.bytes_received? > u64::from(closed);

@@ -8,6 +8,7 @@ pub(super) enum Style {
     Severity(Severity),
     Good,
     Strong,
+    Dim,
     Code,
 }
 
@@ -22,6 +23,7 @@ pub(super) fn paint(text: &str, style: Style, color: bool) -> String {
         Style::Severity(Severity::Info) => "1;36",
         Style::Good => "1;32",
         Style::Strong => "1",
+        Style::Dim => "2",
         Style::Code => "36",
     };
     format!("\x1b[{code}m{text}\x1b[0m")

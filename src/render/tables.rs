@@ -11,7 +11,7 @@ use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{Direction, Fact, Unknown, human_duration, printable};
 use crate::report::Report;
 
-/// From this width on, tables have room for who the holder is.
+/// From this width on, tables have room for all columns and for who the holder is.
 const WIDE: usize = 120;
 
 /// Listeners with a queue, or all of them.
@@ -28,18 +28,20 @@ pub(super) fn write_listeners(
     if listeners.is_empty() {
         return Ok(());
     }
-    let mut table = table(&[
-        "LISTENER",
-        "QUEUE",
-        "EST",
-        "CLOSE_WAIT",
-        "GONE",
-        "OLDEST",
-        "DROPS",
-        "VERDICT",
-        "HOLDERS",
-    ]);
-    align_right(&mut table, 1..=6);
+    let mut rows = Rows::new(
+        layout,
+        &[
+            Column::left("LISTENER"),
+            Column::right("QUEUE"),
+            Column::right("EST"),
+            Column::right("CLOSE_WAIT"),
+            Column::right("GONE"),
+            Column::right("OLDEST"),
+            Column::right("DROPS").where_wide(),
+            Column::left("VERDICT").where_wide(),
+            Column::left("HOLDERS"),
+        ],
+    );
     for listener in listeners {
         let limit = listener
             .backlog
@@ -49,7 +51,7 @@ pub(super) fn write_listeners(
             Fact::Unknown(Unknown::Moving) => "moving".into(),
             Fact::Unknown(_) => "shared".into(),
         };
-        table.add_row([
+        rows.push([
             listener.entry.local.to_string(),
             format!("{}/{limit}", listener.accept_queue),
             queued(|queued| queued.established),
@@ -66,7 +68,7 @@ pub(super) fn write_listeners(
             holders(&listener.holders, &report.table, layout),
         ]);
     }
-    write_table(to, "Listeners", &table, layout)
+    rows.write(to, "Listeners")
 }
 
 /// CLOSE_WAIT sockets, grouped, or each of them.
@@ -99,16 +101,18 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
             .or_default()
             .push(socket);
     }
-    let mut table = table(&[
-        "CLOSE_WAIT",
-        "DIRECTION",
-        "COUNT",
-        "UNREAD",
-        "FIN UNREAD",
-        "OLDEST",
-        "HOLDERS",
-    ]);
-    align_right(&mut table, 2..=5);
+    let mut rows = Rows::new(
+        layout,
+        &[
+            Column::left("CLOSE_WAIT"),
+            Column::left("DIRECTION"),
+            Column::right("COUNT"),
+            Column::right("UNREAD"),
+            Column::right("FIN UNREAD").where_wide(),
+            Column::right("OLDEST"),
+            Column::left("HOLDERS"),
+        ],
+    );
     for ((endpoint, direction, who), sockets) in groups {
         let unread: u64 = sockets
             .iter()
@@ -116,7 +120,7 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
             .sum();
         let fins = sockets.iter().filter(|socket| socket.fin_unread).count();
         let oldest = sockets.iter().filter_map(|socket| socket.age).max();
-        table.add_row([
+        rows.push([
             endpoint,
             direction.map_or("?".into(), |direction| direction.to_string()),
             sockets.len().to_string(),
@@ -126,18 +130,27 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
             who,
         ]);
     }
-    write_table(to, "Sockets in CLOSE_WAIT", &table, layout)
+    rows.write(to, "Sockets in CLOSE_WAIT")
 }
 
 fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::Result<()> {
-    let mut table = table(&[
-        "LOCAL", "REMOTE", "RECV-Q", "SEND-Q", "UNREAD", "FIN", "AGE", "FAR END", "HOLDERS",
-    ]);
-    align_right(&mut table, 2..=4);
-    align_right(&mut table, 6..=6);
+    let mut rows = Rows::new(
+        layout,
+        &[
+            Column::left("LOCAL"),
+            Column::left("REMOTE"),
+            Column::right("RECV-Q"),
+            Column::right("SEND-Q").where_wide(),
+            Column::right("UNREAD").where_wide(),
+            Column::left("FIN"),
+            Column::right("AGE"),
+            Column::left("FAR END").where_wide(),
+            Column::left("HOLDERS"),
+        ],
+    );
     for socket in &report.table.close_wait {
         let (recv_q, send_q) = socket.entry.stream_queues().unwrap_or((0, 0));
-        table.add_row([
+        rows.push([
             socket.entry.local.to_string(),
             socket.entry.remote.to_string(),
             recv_q.to_string(),
@@ -153,7 +166,7 @@ fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io:
             owner(socket, &report.table, layout),
         ]);
     }
-    write_table(to, "Sockets in CLOSE_WAIT", &table, layout)
+    rows.write(to, "Sockets in CLOSE_WAIT")
 }
 
 fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> String {
@@ -174,7 +187,7 @@ fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> S
         }
         .into();
     }
-    let wide = layout.width.is_none_or(|width| width >= WIDE);
+    let wide = is_wide(layout);
     let one = |holder: &Holder<'_>| {
         let Some(process) = holder.process else {
             return format!("?({})", holder.id.pid);
@@ -200,36 +213,100 @@ fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> S
         }
         text
     };
-    let mut names: Vec<String> = holders.iter().take(3).map(one).collect();
-    if holders.len() > 3 {
-        names.push(format!("+{}", holders.len() - 3));
+    let named = if wide { 3 } else { 1 };
+    let mut names: Vec<String> = holders.iter().take(named).map(one).collect();
+    if holders.len() > named {
+        names.push(format!("+{}", holders.len() - named));
     }
     names.join(", ")
 }
 
-fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
-    // Disabled: a cell is never broken, so that no address is cut; a line that is too long for
-    // the terminal is the terminal's to wrap.
-    table
-        .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Disabled)
-        .set_header(header);
-    table
+/// A column of a table.
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    name: &'static str,
+    alignment: CellAlignment,
+    /// Left out where there is no room for everything.
+    only_wide: bool,
 }
 
-fn align_right(table: &mut Table, columns: std::ops::RangeInclusive<usize>) {
-    for index in columns {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
+impl Column {
+    fn left(name: &'static str) -> Column {
+        Column {
+            name,
+            alignment: CellAlignment::Left,
+            only_wide: false,
+        }
+    }
+
+    fn right(name: &'static str) -> Column {
+        Column {
+            alignment: CellAlignment::Right,
+            ..Column::left(name)
+        }
+    }
+
+    fn where_wide(self) -> Column {
+        Column {
+            only_wide: true,
+            ..self
         }
     }
 }
 
-fn write_table(to: &mut dyn Write, title: &str, table: &Table, layout: Layout) -> io::Result<()> {
-    writeln!(to, "\n{}", paint(title, Style::Strong, layout.color))?;
-    for line in table.lines() {
-        writeln!(to, "{}", line.trim_end())?;
+/// A table under construction: those of its columns for which there is room.
+struct Rows {
+    table: Table,
+    shown: Vec<bool>,
+    color: bool,
+}
+
+impl Rows {
+    fn new(layout: Layout, columns: &[Column]) -> Rows {
+        let shown: Vec<bool> = columns
+            .iter()
+            .map(|column| is_wide(layout) || !column.only_wide)
+            .collect();
+        let kept: Vec<&Column> = columns
+            .iter()
+            .filter(|column| is_wide(layout) || !column.only_wide)
+            .collect();
+        let mut table = Table::new();
+        // Disabled: a cell is never broken, so that no address is cut; a line that is too long for
+        // the terminal is the terminal's to wrap.
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Disabled)
+            .set_header(kept.iter().map(|column| column.name));
+        for (index, column) in kept.iter().enumerate() {
+            if let Some(place) = table.column_mut(index) {
+                place.set_cell_alignment(column.alignment);
+            }
+        }
+        Rows {
+            table,
+            shown,
+            color: layout.color,
+        }
     }
-    Ok(())
+
+    fn push<const N: usize>(&mut self, cells: [String; N]) {
+        let kept = cells
+            .into_iter()
+            .zip(&self.shown)
+            .filter(|(_, shown)| **shown);
+        self.table.add_row(kept.map(|(cell, _)| cell));
+    }
+
+    fn write(&self, to: &mut dyn Write, title: &str) -> io::Result<()> {
+        writeln!(to, "\n{}", paint(title, Style::Strong, self.color))?;
+        for line in self.table.lines() {
+            writeln!(to, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+fn is_wide(layout: Layout) -> bool {
+    layout.width.is_none_or(|width| width >= WIDE)
 }

@@ -24,11 +24,14 @@ pub fn write_report(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> 
     {
         write_calm_line(to, report, layout)?;
     }
-    for (index, finding) in report.findings.iter().enumerate() {
-        if index > 0 && finding.severity > Severity::Info {
+    let mut before: Option<Severity> = None;
+    for finding in &report.findings {
+        // Findings of one line stand together, the others apart.
+        if before.is_some_and(|before| before.max(finding.severity) > Severity::Info) {
             writeln!(to)?;
         }
         write_finding(to, finding, layout)?;
+        before = Some(finding.severity);
     }
     tables::write_listeners(to, report, layout)?;
     tables::write_close_wait(to, report, layout)
@@ -67,7 +70,11 @@ fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> i
     write_labelled(to, "OK", Style::Good, &line, layout)
 }
 
-fn write_finding(to: &mut dyn Write, finding: &Finding, layout: Layout) -> io::Result<()> {
+pub(super) fn write_finding(
+    to: &mut dyn Write,
+    finding: &Finding,
+    layout: Layout,
+) -> io::Result<()> {
     let severity = finding.severity.to_string().to_uppercase();
     let summary = format!(
         "{} [{}{}]",
@@ -139,7 +146,7 @@ fn cause_text(cause: &CauseVerdict) -> String {
 }
 
 /// A label, and beside it text that stays beside it when it is wrapped.
-fn write_labelled(
+pub(super) fn write_labelled(
     to: &mut dyn Write,
     label: &str,
     style: Style,

@@ -5,6 +5,7 @@
 )]
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -27,6 +28,11 @@ impl Outcome {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
     }
+}
+
+/// The option that keeps to the sockets of one case, and off other processes of this machine.
+pub(crate) fn at_port(address: SocketAddr) -> String {
+    format!("--port {}", address.port())
 }
 
 /// `tcpleak ARGUMENTS`, the words separated by spaces.

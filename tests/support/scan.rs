@@ -6,7 +6,7 @@ use std::time::Duration;
 use tcpleak::collect::{Entries, Request, SourceChoice, collect};
 use tcpleak::diagnose::Thresholds;
 use tcpleak::join::{CloseWait, Filter, Holder, Listener, SocketTable};
-use tcpleak::model::{Finding, FindingId, Queues, Snapshot, SocketEntry, TcpState};
+use tcpleak::model::{Finding, FindingId, Queues, Snapshot, SocketEntry, Subject, TcpState};
 use tcpleak::report::Report;
 use tcpleak::scenario::{self, Running};
 
@@ -72,6 +72,16 @@ pub(crate) fn only<T>(mut things: impl Iterator<Item = T>) -> T {
     let thing = things.next().expect("there is none");
     assert!(things.next().is_none(), "there are several");
     thing
+}
+
+/// What a scan says of this thread's namespace and of `pids`. Dead sockets and full descriptor
+/// tables are looked for in all processes of the machine: those of others are not the test's.
+pub(crate) fn findings_here<'r>(report: &'r Report<'_>, pids: &[u32]) -> Vec<&'r Finding> {
+    let is_here = |finding: &&Finding| match finding.subject {
+        Subject::Process(id) => pids.contains(&id.pid),
+        Subject::Listener { .. } | Subject::Connections { .. } => true,
+    };
+    report.findings.iter().filter(is_here).collect()
 }
 
 pub(crate) fn findings(report: &Report<'_>, id: FindingId) -> Vec<Finding> {
