@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::diagnose::wait::{Wait, wait_of};
+use crate::diagnose::wait::{Wait, is_of_the_program, wait_of};
 use crate::join::{CloseWait, SocketTable};
 use crate::model::{EpollRegistration, Fact, Process, ProcessDetail};
 
@@ -48,7 +48,7 @@ impl<'t> Leaked<'t, '_> {
         let threads = detail.threads.known().map_or(&[][..], Vec::as_slice);
         let waits = threads
             .iter()
-            .filter(|thread| !thread.state.has_exited() && !thread.comm.starts_with(b"iou-"))
+            .filter(|thread| is_of_the_program(thread, detail.runtime.known().copied()))
             .map(wait_of)
             .collect();
         let holders = self

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::phrase;
-use crate::diagnose::wait::{Wait, wait_of};
+use crate::diagnose::wait::{Wait, is_of_the_program, wait_of};
 use crate::join::{Holder, Listener, SocketTable};
 use crate::model::{
     Confidence, EpollRegistration, EpollSet, Evidence, Fact, Process, ProcessDetail, Runtime,
@@ -26,7 +26,7 @@ pub(in crate::diagnose) struct Judged<'t> {
     pub(in crate::diagnose) detail: &'t ProcessDetail,
     /// Each registration of the listener in an epoll set of the process.
     pub(in crate::diagnose) registrations: Vec<Registered>,
-    /// Its threads, those that have exited and io_uring's own aside, and what each waits for.
+    /// Its threads, as far as they are the program's, and what each waits for.
     pub(in crate::diagnose) threads: Vec<(&'t Thread, Wait)>,
     /// Its descriptors for the listener.
     fds: &'t [i32],
@@ -279,7 +279,7 @@ impl<'t> Judged<'t> {
         let threads = detail.threads.known().map_or(&[][..], Vec::as_slice);
         let threads = threads
             .iter()
-            .filter(|thread| !thread.state.has_exited() && !thread.comm.starts_with(b"iou-"))
+            .filter(|thread| is_of_the_program(thread, detail.runtime.known().copied()))
             .map(|thread| (thread, wait_of(thread).beside_a_ready_listener()))
             .collect();
         Judged {
