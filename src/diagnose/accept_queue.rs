@@ -70,8 +70,9 @@ pub(super) fn evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<
                 )
             }
             Fact::Unknown(_) => format!(
-                "{length}; {} more wait with other listeners of this address (SO_REUSEPORT), and \
-                 the kernel does not tell which connection waits where",
+                "{length}; {} more wait with other listeners that fit the same connections (a \
+                 SO_REUSEPORT group, most often), and the kernel does not tell which connection \
+                 waits where",
                 listener.shared_with
             ),
         },

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::join::{FarEnd, Holder, SocketTable};
 use crate::model::{
-    Evidence, Fact, Process, ProcessId, SocketEntry, SocketSource, count_of, human_duration,
-    printable,
+    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, count_of,
+    human_duration, printable,
 };
 
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
@@ -169,5 +169,22 @@ pub(super) fn range(least: Duration, most: Duration) -> String {
         most
     } else {
         format!("{least} to {most}")
+    }
+}
+
+/// A command that shows what the threads of a process do, as its runtime tells it best.
+pub(super) fn stack_command(process: &Process, runtime: Option<Runtime>) -> String {
+    let pid = process.id.pid;
+    match runtime {
+        Some(Runtime::Jvm) => format!("jstack {pid}"),
+        Some(Runtime::Python) => format!("py-spy dump --pid {pid}"),
+        Some(Runtime::Ruby) => format!("rbspy snapshot --pid {pid}"),
+        Some(Runtime::DotNet) => format!("dotnet-stack report -p {pid}"),
+        Some(Runtime::Go) => format!("dlv attach {pid}"),
+        // V8 keeps no frames that gdb can name; perf can with --perf-basic-prof.
+        Some(Runtime::Node) => format!("perf top -p {pid}"),
+        Some(Runtime::Nginx | Runtime::Haproxy | Runtime::Native) | None => {
+            format!("gdb -p {pid} -batch -ex 'thread apply all bt'")
+        }
     }
 }

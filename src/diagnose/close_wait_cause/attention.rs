@@ -102,16 +102,17 @@ impl Attention {
 
     /// Where the remedy is not in the code that reads.
     pub(super) fn remedy(&self, leaked: &Leaked<'_, '_>) -> Option<String> {
-        let pid = leaked.watched()?.process.id.pid;
+        let watched = leaked.watched()?;
+        let pid = watched.process.id.pid;
         match self {
             Attention::Halted => Some(format!(
                 "Let it run again (`kill -CONT {pid}`, or thaw its cgroup); it then sees the end \
                  of file by itself."
             )),
             Attention::Blocked(_) => Some(format!(
-                "End what it waits for, or restart it; `gdb -p {pid} -batch -ex 'thread apply all \
-                 bt'` shows where it hangs. In the program: time limits on every call that can \
-                 wait."
+                "End what it waits for, or restart it; `{}` shows where it hangs. In the program: \
+                 time limits on every call that can wait.",
+                phrase::stack_command(watched.process, watched.detail.runtime.known().copied())
             )),
             Attention::Busy
             | Attention::Spent

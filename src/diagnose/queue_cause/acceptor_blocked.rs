@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cause, CauseId, Judgement, Reason, Stuck};
+use super::{Cause, CauseId, Judgement, Reason, Stuck, phrase};
 use crate::diagnose::wait::Wait;
 use crate::model::{Confidence, Thread, printable};
 
@@ -104,8 +104,8 @@ fn remedy(stuck: &Stuck<'_, '_>, waits: &[&Wait]) -> String {
         ),
         (None, Some(judged)) => {
             format!(
-                " `gdb -p {} -batch -ex 'thread apply all bt'` shows where.",
-                judged.process.id.pid
+                " `{}` shows where.",
+                phrase::stack_command(judged.process, stuck.runtime())
             )
         }
         _ => String::new(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, CauseId, Judgement, Reason, Stuck};
+use super::{Cause, CauseId, Judgement, Reason, Stuck, phrase};
 use crate::diagnose::wait::Wait;
 use crate::model::{Confidence, Evidence, Thread, human_duration};
 
@@ -64,9 +64,9 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         ),
         evidence: evidence.into_iter().collect(),
         remedy: format!(
-            "See what it computes: `perf top -p {pid}`, `gdb -p {pid} -batch -ex bt`, py-spy, jstack. \
-             If it does not end by itself, restart it. In the program: long work off the thread \
-             that accepts."
+            "`{}` and `top -H -p {pid}` show what it computes. If it does not end by itself, \
+             restart it. In the program: long work off the thread that accepts.",
+            phrase::stack_command(judged.process, stuck.runtime())
         ),
     })
 }
