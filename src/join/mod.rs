@@ -129,7 +129,7 @@ impl<'a> SocketTable<'a> {
             .collect();
         self.close_wait = close_wait
             .into_iter()
-            .filter(|socket| filter.takes_close_wait(socket))
+            .filter(|socket| filter.takes_close_wait(socket, &self.listeners))
             .collect();
         let strays = std::mem::take(&mut self.strays);
         self.strays = strays
