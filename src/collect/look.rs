@@ -103,9 +103,8 @@ impl Look {
             (Entries::Focus(_), _) => true,
             (_, Queues::Listen { accept_queue, .. }) => accept_queue > 0,
             (_, Queues::Stream { .. }) => {
-                let age = row.close_wait_age();
                 row.state == TcpState::CloseWait
-                    && age.is_none_or(|age| age >= request.close_wait_age)
+                    && row.may_be_in_close_wait_for(request.close_wait_age)
             }
         };
         self.newest_rows()

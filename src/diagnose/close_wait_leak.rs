@@ -37,7 +37,7 @@ pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Find
     }
     groups
         .into_iter()
-        .map(|(key, sockets)| finding(key, &sockets, table))
+        .map(|(key, sockets)| finding(key, &sockets, table, thresholds))
         .collect()
 }
 
@@ -45,8 +45,8 @@ pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Find
 fn is_leaked(socket: &CloseWait<'_>, thresholds: &Thresholds) -> bool {
     socket.accepted
         && socket
-            .age
-            .is_none_or(|age| age >= thresholds.close_wait_age)
+            .entry
+            .may_be_in_close_wait_for(thresholds.close_wait_age)
         && !socket.is_being_served(thresholds.close_wait_age)
 }
 
@@ -63,7 +63,12 @@ fn key(socket: &CloseWait<'_>) -> Key {
     }
 }
 
-fn finding(key: Key, sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Finding {
+fn finding(
+    key: Key,
+    sockets: &[&CloseWait<'_>],
+    table: &SocketTable<'_>,
+    thresholds: &Thresholds,
+) -> Finding {
     let count = sockets.len() as u64;
     let oldest = sockets.iter().filter_map(|socket| socket.age).max();
     let where_ = match key.direction {
@@ -106,7 +111,7 @@ fn finding(key: Key, sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Fin
     Finding {
         id: FindingId::CloseWaitLeak,
         severity: severity(sockets, oldest.is_some(), why.cause.id),
-        confidence: confidence(sockets),
+        confidence: confidence(sockets, thresholds),
         summary: format!("{keeps}{age}"),
         subject: Subject::Connections {
             netns: key.netns,
@@ -142,8 +147,10 @@ fn severity(sockets: &[&CloseWait<'_>], age_is_known: bool, cause: CauseId) -> S
 }
 
 /// Certain where nothing can have been sent since the FIN; a keepalive's answers hide that.
-fn confidence(sockets: &[&CloseWait<'_>]) -> Confidence {
-    if sockets.iter().any(|socket| socket.age.is_none()) {
+fn confidence(sockets: &[&CloseWait<'_>], thresholds: &Thresholds) -> Confidence {
+    // Without an age, or with one that a keepalive's answer has made young.
+    let old = |age| age >= thresholds.close_wait_age;
+    if !sockets.iter().all(|socket| socket.age.is_some_and(old)) {
         return Confidence::Possible;
     }
     let silent_since_fin = sockets.iter().all(|socket| {
@@ -285,6 +292,19 @@ mod tests {
         let below = seconds(10) - std::time::Duration::from_millis(1);
         assert!(found(&CloseWaitCase::sockets(1).age(below)).is_empty());
         assert_eq!(found(&CloseWaitCase::sockets(1).age(seconds(10))).len(), 1);
+    }
+
+    #[test]
+    fn answers_to_keepalive_probes_do_not_make_it_young() {
+        let answered = |age| CloseWaitCase::sockets(7).age(age).keepalive();
+        let finding = found(&answered(seconds(1))).remove(0);
+        assert_eq!(finding.severity, Severity::Warning);
+        assert_eq!(finding.confidence, Confidence::Possible);
+        assert!(finding.evidence[0].fact.contains("keepalive"));
+        // Just closed, or probed: it is seen at the next look.
+        let below = seconds(1) - std::time::Duration::from_millis(1);
+        assert!(found(&answered(below)).is_empty());
+        assert!(found(&CloseWaitCase::sockets(7).age(seconds(1))).is_empty());
     }
 
     #[test]

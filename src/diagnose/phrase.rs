@@ -146,6 +146,17 @@ pub(super) fn far_ends<'e>(
     ))
 }
 
+/// The command that shows where a program is, as its runtime has it.
+pub(super) fn stacks(process: &Process, runtime: Option<Runtime>) -> String {
+    let pid = process.id.pid;
+    match runtime {
+        Some(Runtime::Jvm) => format!("`jstack {pid}`"),
+        Some(Runtime::Python) => format!("`py-spy dump --pid {pid}`"),
+        Some(Runtime::DotNet) => format!("`dotnet-stack report -p {pid}`"),
+        _ => format!("`gdb -p {pid} -batch -ex 'thread apply all bt'`"),
+    }
+}
+
 /// The path of the hierarchy that says most about where a process belongs: the longest.
 pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
     let lines = cgroup.split(|byte| *byte == b'\n');
@@ -169,22 +180,5 @@ pub(super) fn range(least: Duration, most: Duration) -> String {
         most
     } else {
         format!("{least} to {most}")
-    }
-}
-
-/// A command that shows what the threads of a process do, as its runtime tells it best.
-pub(super) fn stack_command(process: &Process, runtime: Option<Runtime>) -> String {
-    let pid = process.id.pid;
-    match runtime {
-        Some(Runtime::Jvm) => format!("jstack {pid}"),
-        Some(Runtime::Python) => format!("py-spy dump --pid {pid}"),
-        Some(Runtime::Ruby) => format!("rbspy snapshot --pid {pid}"),
-        Some(Runtime::DotNet) => format!("dotnet-stack report -p {pid}"),
-        Some(Runtime::Go) => format!("dlv attach {pid}"),
-        // V8 keeps no frames that gdb can name; perf can with --perf-basic-prof.
-        Some(Runtime::Node) => format!("perf top -p {pid}"),
-        Some(Runtime::Nginx | Runtime::Haproxy | Runtime::Native) | None => {
-            format!("gdb -p {pid} -batch -ex 'thread apply all bt'")
-        }
     }
 }

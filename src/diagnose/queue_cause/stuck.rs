@@ -341,10 +341,10 @@ impl<'t> Judged<'t> {
                     format!("/proc/{pid}/fd"),
                 ),
                 sets => Evidence::new(
-                    format!(
-                        "it is in none of {name}'s {}",
-                        count_of(sets as u64, "epoll set")
-                    ),
+                    match sets {
+                        1 => format!("it is not in {name}'s epoll set"),
+                        _ => format!("it is in none of {name}'s {sets} epoll sets"),
+                    },
                     format!("/proc/{pid}/fdinfo"),
                 ),
             });
