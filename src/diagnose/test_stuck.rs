@@ -90,6 +90,17 @@ impl StuckCase {
         self.push(thread("worker", state, known(call, first)))
     }
 
+    /// A thread that waits for one descriptor, with a time limit.
+    pub(super) fn thread_in_poll_on_one(self) -> StuckCase {
+        let arguments = [0x7f00_0000, 1, 60_000, 0, 0, 0];
+        let call = Fact::Known(SystemCall::In {
+            number: 7,
+            name: Some("poll".into()),
+            arguments,
+        });
+        self.push(thread("worker", 'S', call))
+    }
+
     pub(super) fn named_thread(self, name: &str, state: char, call: &str) -> StuckCase {
         self.push(thread(name, state, known(call, 0)))
     }
@@ -232,7 +243,8 @@ pub(super) fn known(call: &str, first: u64) -> Fact<SystemCall> {
     if call == "running" {
         return Fact::Known(SystemCall::Running);
     }
-    let arguments = [first, 0, 0, 0, 0, 0];
+    // The second is the number of descriptors that poll waits for.
+    let arguments = [first, 2, 0, 0, 0, 0];
     Fact::Known(SystemCall::In {
         number: 1,
         name: Some(call.into()),

@@ -14,7 +14,7 @@ pub(super) enum Wait {
     RanBriefly,
     /// For events of an epoll set.
     Epoll { set: i32 },
-    /// For events of descriptors that only its own memory names.
+    /// For events of several descriptors, which only its own memory names.
     Poll { call: String },
     /// For a connection on a listener.
     Accept { fd: i32 },
@@ -61,7 +61,7 @@ pub(super) fn wait_of(thread: &Thread) -> Wait {
             let call = name
                 .clone()
                 .unwrap_or_else(|| format!("system call {number}"));
-            in_call(&call, first_as_fd(arguments), place)
+            in_call(&call, arguments, place)
         }
         Fact::Known(SystemCall::NotInCall) => match place {
             Some(place) => Wait::Blocked {
@@ -77,9 +77,19 @@ pub(super) fn wait_of(thread: &Thread) -> Wait {
     }
 }
 
-fn in_call(call: &str, fd: Option<i32>, place: Option<&str>) -> Wait {
+fn in_call(call: &str, arguments: &[u64; 6], place: Option<&str>) -> Wait {
+    let fd = first_as_fd(arguments);
     match (call, fd) {
         ("epoll_wait" | "epoll_pwait" | "epoll_pwait2", Some(set)) => Wait::Epoll { set },
+        // How blocking calls with a time limit wait (Python, libpq, the JVM): an event loop has at
+        // least a listener and something that wakes it.
+        ("poll" | "ppoll", _) if arguments[1] <= 1 => Wait::Blocked {
+            call: match arguments[1] {
+                0 => format!("{call} on no descriptor"),
+                _ => format!("{call} on one descriptor"),
+            },
+            fd: None,
+        },
         ("poll" | "ppoll" | "select" | "pselect6", _) => Wait::Poll { call: call.into() },
         ("accept" | "accept4", Some(fd)) => Wait::Accept { fd },
         ("io_uring_enter", _) => Wait::IoUring,
@@ -221,7 +231,17 @@ mod tests {
         check('S', call("futex", 9), none(), "asleep in futex");
         check('D', call("fsync", 3), none(), "asleep in fsync on fd 3");
         check('S', call("accept4", 3), none(), "asleep in accept on fd 3");
-        check('S', call("ppoll", 3), none(), "asleep in ppoll");
+        let poll = |count| {
+            let arguments = [0x7f00_0000, count, 0, 0, 0, 0];
+            Fact::Known(SystemCall::In {
+                number: 7,
+                name: Some("poll".into()),
+                arguments,
+            })
+        };
+        check('S', poll(2), none(), "asleep in poll");
+        check('S', poll(1), none(), "asleep in poll on one descriptor");
+        check('S', poll(0), none(), "asleep in poll on no descriptor");
     }
 
     #[test]

@@ -20,7 +20,8 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
     }
     let named = named_acceptors(stuck);
     let blocked = |wait: &Wait| match wait {
-        Wait::Blocked { .. } => Some(wait.to_string()),
+        // On another listener, since nobody sleeps on this one.
+        Wait::Blocked { .. } | Wait::Accept { .. } => Some(wait.to_string()),
         _ => None,
     };
     let mut calls: BTreeMap<String, usize> = BTreeMap::new();
@@ -59,8 +60,8 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         "the threads that wait for events do not wait for this listener, so it may be the one \
          that is to accept"
     } else {
-        "no thread waits for events or in accept(), so nobody takes new connections until that \
-         returns"
+        "no thread waits for events or in accept() on this listener, so nobody takes its \
+         connections until that returns"
     };
     Judgement::Holds(Reason {
         confidence: if others_wait && !registered {
@@ -134,6 +135,30 @@ mod tests {
             .thread('S', "futex", 0)
             .thread('D', "fsync", 5);
         expect(&pool, judge, Some(Confidence::Likely), "asleep in futex");
+    }
+
+    #[test]
+    fn a_time_limit_makes_no_event_loop_of_a_blocking_call() {
+        let case = StuckCase::unregistered().thread_in_poll_on_one();
+        expect(
+            &case,
+            judge,
+            Some(Confidence::Likely),
+            "asleep in poll on one descriptor",
+        );
+    }
+
+    #[test]
+    fn waiting_for_another_listener_is_blocking_too() {
+        let case = StuckCase::unregistered().thread('S', "accept4", 9);
+        expect(
+            &case,
+            judge,
+            Some(Confidence::Likely),
+            "asleep in accept on fd 9",
+        );
+        let own = StuckCase::unregistered().thread('S', "accept4", 3);
+        expect(&own, judge, None, "");
     }
 
     #[test]

@@ -146,6 +146,8 @@ mod tests {
             None,
             "",
         );
+        let with_time_limit = StuckCase::unregistered().thread_in_poll_on_one();
+        expect(&with_time_limit, judge, None, "");
     }
 
     #[test]
