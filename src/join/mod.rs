@@ -10,7 +10,7 @@ mod descriptors;
 mod filter;
 mod queue;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::kernel::cgroup;
@@ -165,7 +165,7 @@ fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
     let Some(last) = snapshot.queue_reads.last() else {
         return snapshot.sockets.iter().collect();
     };
-    let read_again: Vec<u16> = {
+    let read_again: HashSet<u16> = {
         let queued = |row: &&SocketEntry| {
             matches!(
                 row.queues,
