@@ -127,7 +127,11 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
 
     let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
     let watch = queues::time_to_watch(&look.queue_reads, request.accept_age, request.settle);
-    let peers = peers::look_up(&mut sockets, look.newest_rows(), &mut coverage);
+    let peers = if is_list {
+        Vec::new()
+    } else {
+        peers::look_up(&mut sockets, look.newest_rows(), &mut coverage)
+    };
 
     let wanted = look.wanted(request, &peers);
     let mut dead = if is_list {

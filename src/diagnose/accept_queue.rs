@@ -1,7 +1,7 @@
 //! What the three findings about accept queues have in common: the state of a queue, its evidence,
 //! its commands.
 
-use crate::join::{Listener, SocketTable};
+use crate::join::{Listener, Movement, SocketTable};
 use crate::model::{Evidence, Fact, Subject, Unknown, count_of, human_duration};
 
 use super::{Thresholds, phrase};
@@ -70,8 +70,9 @@ pub(super) fn evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<
                 )
             }
             Fact::Unknown(_) => format!(
-                "{length}; {} more wait with other listeners of this address (SO_REUSEPORT), and \
-                 the kernel does not tell which connection waits where",
+                "{length}; {} more wait with other listeners that fit the same connections (a \
+                 SO_REUSEPORT group, most often), and the kernel does not tell which connection \
+                 waits where",
                 listener.shared_with
             ),
         },
@@ -86,25 +87,34 @@ pub(super) fn evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<
     }
     evidence.extend(waits(listener));
     evidence.extend(unread(listener, source));
-    let oldest = listener.children.iter().max_by_key(|child| child.waited);
+    let oldest = listener.children.first();
     evidence.extend(oldest.and_then(|child| phrase::timeline(child.entry)));
-    if let Some(movement) = listener.movement {
-        evidence.push(Evidence::new(
-            format!(
-                "within {}: {} left the queue, {} came, {} stayed",
-                human_duration(movement.over),
-                movement.left,
-                movement.came,
-                movement.stayed
-            ),
-            format!("{source}, two reads"),
-        ));
-    }
+    evidence.extend(
+        listener
+            .movement
+            .map(|movement| Evidence::new(moved(movement), format!("{source}, two reads"))),
+    );
     evidence.extend(phrase::far_ends(
         listener.children.iter().map(|child| child.entry),
         table,
     ));
     evidence
+}
+
+fn moved(movement: Movement) -> String {
+    let Movement { left, taken, .. } = movement;
+    // Accepted, a connection frees its slot.
+    let reset = match left.saturating_sub(taken) {
+        0 => String::new(),
+        1 if left == 1 => " (reset, not accepted: its slot is still taken)".into(),
+        reset => format!(" ({reset} of them reset, not accepted: their slots are still taken)"),
+    };
+    format!(
+        "within {}: {left} left the queue{reset}, {} came, {} stayed",
+        human_duration(movement.over),
+        movement.came,
+        movement.stayed
+    )
 }
 
 fn waits(listener: &Listener<'_>) -> Option<Evidence> {
@@ -161,10 +171,8 @@ pub(super) fn confirm(listener: &Listener<'_>) -> Vec<String> {
         ));
     }
     if let Some(holder) = listener.holders.first() {
-        commands.push(format!(
-            "ls -l {}",
-            phrase::descriptor_paths(std::slice::from_ref(holder))
-        ));
+        let paths: Vec<String> = phrase::paths(holder).take(3).collect();
+        commands.push(format!("ls -l {}", paths.join(" ")));
     }
     commands
 }

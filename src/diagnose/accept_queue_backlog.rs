@@ -64,14 +64,14 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>, severity: Severity)
 
 /// How fast the queue is taken from, and what that means for a newcomer.
 fn drain(movement: Movement, queue: u32) -> Option<String> {
-    if movement.left == 0 {
+    if movement.taken == 0 {
         return None;
     }
-    let per_second = f64::from(movement.left) / movement.over.as_secs_f64();
+    let per_second = f64::from(movement.taken) / movement.over.as_secs_f64();
     let newcomer = Duration::try_from_secs_f64(f64::from(queue) / per_second).ok()?;
     Some(format!(
         "; it moves: {} taken within {} (about {per_second:.0}/s), a newcomer waits about {}",
-        movement.left,
+        movement.taken,
         human_duration(movement.over),
         human_duration(newcomer)
     ))

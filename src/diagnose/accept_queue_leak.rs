@@ -165,6 +165,47 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_gives_up_is_no_movement() {
+        let case = || Case::queue(8).waiting(&[seconds(9); 7]);
+        let given_up = case().looked_twice(0, 0).resets(1);
+        let snapshot = given_up.snapshot();
+        let finding = find(&SocketTable::new(&snapshot), &Thresholds::default()).remove(0);
+        let facts: Vec<&str> = finding.evidence.iter().map(|e| e.fact.as_str()).collect();
+        let reset = "within 250 ms: 1 left the queue (reset, not accepted: its slot is still \
+                     taken), 0 came, 7 stayed";
+        assert!(facts.contains(&reset), "{facts:?}");
+        check(case().looked_twice(1, 0).resets(1), None);
+    }
+
+    #[test]
+    fn a_neighbour_that_accepts_does_not_move_this_queue() {
+        let young = std::time::Duration::from_millis(3);
+        let mut waits = vec![seconds(9); 5];
+        waits.push(young);
+        // A second member of the group, whose only connection is another one at each look.
+        let case = Case::queue(5).waiting(&waits).with_group_member(1);
+        let mut snapshot = case.looked_twice(0, 0).snapshot();
+        let expect_one = |snapshot: &crate::model::Snapshot| {
+            let found = find(&SocketTable::new(snapshot), &Thresholds::default());
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].count, 5);
+        };
+        let neighbours = |read: &mut crate::model::QueueRead| {
+            read.sockets.last_mut().unwrap().cookie = Some(crate::model::Cookie(7_777));
+        };
+        neighbours(&mut snapshot.queue_reads[0]);
+        expect_one(&snapshot);
+        // The same, and by now the neighbour's queue is empty.
+        let last = &mut snapshot.queue_reads[1].sockets;
+        last.pop();
+        last[1].queues = crate::model::Queues::Listen {
+            accept_queue: 0,
+            backlog: Some(511),
+        };
+        expect_one(&snapshot);
+    }
+
+    #[test]
     fn slots_of_reset_connections_are_watched_before_they_are_called_stuck() {
         check(Case::queue(2), None);
         check(Case::queue(2).looked_twice(0, 0), None);

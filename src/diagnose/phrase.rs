@@ -1,5 +1,6 @@
 //! Phrases that several findings share.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::join::{FarEnd, Holder, SocketTable};
@@ -73,17 +74,19 @@ pub(super) fn socket_source(table: &SocketTable<'_>) -> &'static str {
 /// `/proc/4866/fd/3` for each holder, the first ones.
 pub(super) fn descriptor_paths(holders: &[Holder<'_>]) -> String {
     const NAMED: usize = 3;
-    let all: Vec<String> = holders
+    let mut all = holders.iter().flat_map(paths);
+    let named: Vec<String> = all.by_ref().take(NAMED).collect();
+    let more = if all.next().is_some() { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
+}
+
+/// `/proc/4866/fd/3` for each descriptor.
+pub(super) fn paths(holder: &Holder<'_>) -> impl Iterator<Item = String> {
+    let pid = holder.id.pid;
+    holder
+        .fds
         .iter()
-        .flat_map(|holder| {
-            holder
-                .fds
-                .iter()
-                .map(|fd| format!("/proc/{}/fd/{fd}", holder.id.pid))
-        })
-        .collect();
-    let more = if all.len() > NAMED { ", …" } else { "" };
-    format!("{}{more}", all[..all.len().min(NAMED)].join(", "))
+        .map(move |fd| format!("/proc/{pid}/fd/{fd}"))
 }
 
 /// `fd 4`, `fds 4, 5, 6`, `fds 4, 5, 6, 7, 8, 9, … (23)`
@@ -102,7 +105,7 @@ pub(super) fn far_ends<'e>(
     connections: impl Iterator<Item = &'e SocketEntry>,
     table: &SocketTable<'_>,
 ) -> Option<Evidence> {
-    let (mut gone, mut elsewhere, mut here) = (0_u64, 0_u64, Vec::<(String, u64)>::new());
+    let (mut gone, mut elsewhere, mut here) = (0_u64, 0_u64, HashMap::<String, u64>::new());
     for connection in connections {
         match table.far_end(connection) {
             Fact::Known(FarEnd::Gone) => gone += 1,
@@ -113,10 +116,7 @@ pub(super) fn far_ends<'e>(
                     [first, ..] => process(first.process, first.id),
                 };
                 let what = format!("in {}, {owner}", entry.state);
-                match here.iter_mut().find(|(known, _)| *known == what) {
-                    Some((_, count)) => *count += 1,
-                    None => here.push((what, 1)),
-                }
+                *here.entry(what).or_default() += 1;
             }
             Fact::Unknown(_) => elsewhere += 1,
         }
@@ -124,6 +124,7 @@ pub(super) fn far_ends<'e>(
     if gone == 0 && here.is_empty() {
         return None;
     }
+    let mut here: Vec<(String, u64)> = here.into_iter().collect();
     here.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let mut parts: Vec<String> = here
         .iter()
@@ -135,7 +136,7 @@ pub(super) fn far_ends<'e>(
         parts.push(format!("{rest} others"));
     }
     if gone > 0 {
-        parts.push(format!("{gone} gone from every table"));
+        parts.push(format!("{gone} in no table of this namespace"));
     }
     if elsewhere > 0 {
         parts.push(format!("{elsewhere} not looked up"));

@@ -272,7 +272,6 @@ mod tests {
         check('S', call("futex", 9), none(), "asleep in futex");
         check('D', call("fsync", 3), none(), "asleep in fsync on fd 3");
         check('S', call("accept4", 3), none(), "asleep in accept on fd 3");
-        check('S', call("ppoll", 3), none(), "asleep in ppoll");
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod descriptors;
 mod filter;
 mod queue;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 
 use crate::kernel::cgroup;
@@ -129,7 +129,7 @@ impl<'a> SocketTable<'a> {
             .collect();
         self.close_wait = close_wait
             .into_iter()
-            .filter(|socket| filter.takes_close_wait(socket))
+            .filter(|socket| filter.takes_close_wait(socket, &self.listeners))
             .collect();
         let strays = std::mem::take(&mut self.strays);
         self.strays = strays
@@ -165,7 +165,7 @@ fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
     let Some(last) = snapshot.queue_reads.last() else {
         return snapshot.sockets.iter().collect();
     };
-    let read_again: Vec<u16> = {
+    let read_again: HashSet<u16> = {
         let queued = |row: &&SocketEntry| {
             matches!(
                 row.queues,

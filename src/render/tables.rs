@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
@@ -69,6 +70,30 @@ pub(super) fn write_listeners(
         ]);
     }
     rows.write(to, "Listeners")
+}
+
+/// Unaccepted connections whose listener is unknown, by local address.
+pub(super) fn write_strays(
+    to: &mut dyn Write,
+    report: &Report<'_>,
+    layout: Layout,
+) -> io::Result<()> {
+    let mut by_address: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+    for row in &report.table.strays {
+        *by_address.entry(row.local).or_default() += 1;
+    }
+    if by_address.is_empty() {
+        return Ok(());
+    }
+    let columns = [
+        Column::left("LISTENER UNKNOWN"),
+        Column::right("UNACCEPTED"),
+    ];
+    let mut rows = Rows::new(layout, &columns);
+    for (address, count) in by_address {
+        rows.push([address.to_string(), count.to_string()]);
+    }
+    rows.write(to, "Unaccepted connections that match no listener")
 }
 
 /// CLOSE_WAIT sockets, grouped, or each of them.

@@ -34,6 +34,7 @@ pub fn write_report(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> 
         before = Some(finding.severity);
     }
     tables::write_listeners(to, report, layout)?;
+    tables::write_strays(to, report, layout)?;
     tables::write_close_wait(to, report, layout)
 }
 

@@ -26,7 +26,8 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
     };
     // A thread that is known to accept may sleep on a set without the listener: Node in execSync().
     let is_blocked = |wait: &Wait| match wait {
-        Wait::Blocked { .. } => true,
+        // In accept on another listener, since nobody sleeps on this one.
+        Wait::Blocked { .. } | Wait::Accept { .. } => true,
         Wait::Epoll { .. } => known.as_ref().is_some_and(|known| known.runs_the_loop),
         _ => false,
     };
@@ -66,8 +67,8 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         ),
         None => (
             stuck.names(),
-            "no thread waits for events or in accept(), so nobody takes new connections until that \
-             returns",
+            "no thread waits for events or in accept() on this listener, so nobody takes its \
+             connections until that returns",
         ),
     };
     Judgement::Holds(Reason {
@@ -203,6 +204,19 @@ mod tests {
         for name in ["http-nio-8080-P", "http-nio-127.0.", "java"] {
             assert!(!is_acceptors_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn waiting_for_another_listener_is_blocking_too() {
+        let case = StuckCase::unregistered().thread('S', "accept4", 9);
+        expect(
+            &case,
+            judge,
+            Some(Confidence::Likely),
+            "asleep in accept on fd 9",
+        );
+        let own = StuckCase::unregistered().thread('S', "accept4", 3);
+        expect(&own, judge, None, "");
     }
 
     #[test]

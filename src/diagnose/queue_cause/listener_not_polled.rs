@@ -185,6 +185,8 @@ mod tests {
             None,
             "",
         );
+        let with_time_limit = StuckCase::unregistered().polling(1);
+        expect(&with_time_limit, judge, None, "");
     }
 
     #[test]
