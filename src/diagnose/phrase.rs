@@ -45,7 +45,7 @@ fn name(process: Option<&Process>) -> String {
 
 /// What may be said about a socket for which no holder was found.
 pub(super) fn nobody(table: &SocketTable<'_>) -> String {
-    if table.snapshot.coverage.owners_complete() {
+    if table.owners_complete() {
         "no process holds it".into()
     } else {
         "its holder could not be seen".into()

@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 
 use crate::kernel::cgroup;
 use crate::model::{
-    Fact, Inode, Netns, Peer, PeerAnswer, Process, ProcessId, Queues, Snapshot, SocketEntry,
-    TcpState, Unknown,
+    Fact, Inode, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessId, Queues, Snapshot,
+    SocketEntry, TcpState, Unknown,
 };
 pub use attribution::Listeners;
 pub use close_wait::CloseWait;
@@ -143,10 +143,17 @@ impl<'a> SocketTable<'a> {
         descriptors::retain(self, filter);
     }
 
-    /// Everybody who has descriptors for `entry`. None is "nobody" only if owners were collected
-    /// and coverage is complete.
+    /// Everybody who has descriptors for `entry`. None is "nobody" only if
+    /// [`SocketTable::owners_complete`].
     pub fn holders_of(&self, entry: &SocketEntry) -> Vec<Holder<'a>> {
         holders_of(&self.holders, entry)
+    }
+
+    /// Whether all holders of all sockets are known, so that "nobody" may be said: they were looked
+    /// for, and every process could be read.
+    pub fn owners_complete(&self) -> bool {
+        self.snapshot.owner_source == OwnerSource::Procfs
+            && self.snapshot.coverage.owners_complete()
     }
 
     /// The far end of `entry`, where it was asked for.

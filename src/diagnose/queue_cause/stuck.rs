@@ -68,7 +68,7 @@ impl<'t, 'a> Stuck<'t, 'a> {
 
     /// The most that may be claimed: other holders may exist where not every process was read.
     pub(super) fn ceiling(&self) -> Confidence {
-        if self.table.snapshot.coverage.owners_complete() && self.unread.is_empty() {
+        if self.table.owners_complete() && self.unread.is_empty() {
             Confidence::Certain
         } else {
             Confidence::Likely
