@@ -33,7 +33,8 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
             phrase::descriptor_paths(&listener.holders),
         ));
     }
-    let why = queue_cause::explain(&Stuck::new(listener, table));
+    let stuck = Stuck::new(listener, table);
+    let why = queue_cause::explain(&stuck);
     evidence.extend(why.evidence);
     Finding {
         id: FindingId::AcceptQueueLeak,
@@ -50,14 +51,14 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
         other_causes: why.other_causes,
         evidence,
         remedy: why.remedy.unwrap_or_else(|| remedy(listener)),
-        confirm: confirm(listener, table),
+        confirm: confirm(&stuck),
     }
 }
 
 /// The queue, and what its holders wait for.
-fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
+fn confirm(stuck: &Stuck<'_, '_>) -> Vec<String> {
+    let listener = stuck.listener;
     let mut commands = accept_queue::confirm(listener);
-    let stuck = Stuck::new(listener, table);
     if let Some(judged) = stuck.judged.first() {
         let pid = judged.process.id.pid;
         commands.push(format!("cat /proc/{pid}/task/*/syscall"));
@@ -65,7 +66,10 @@ fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
             (judged.registrations.first(), listener.entry.inode)
         {
             let epoll = registered.epoll;
-            commands.push(format!("grep ino:{:x} /proc/{pid}/fdinfo/{epoll}", inode.0));
+            commands.push(format!(
+                "grep -w ino:{:x} /proc/{pid}/fdinfo/{epoll}",
+                inode.0
+            ));
         }
     }
     commands

@@ -53,7 +53,11 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         [(thread, _), ..] => format!("thread {} of {}", printable(&thread.comm), stuck.names()),
         [] => stuck.names(),
     };
-    let be = if stuck.judged.len() == 1 { "is" } else { "are" };
+    let be = if named.is_empty() {
+        stuck.verb("is", "are")
+    } else {
+        "is"
+    };
     let so = if !named.is_empty() {
         "its name says that it accepts, and it does not until that returns"
     } else if others_wait {
@@ -82,7 +86,10 @@ fn named_acceptors<'s>(stuck: &'s Stuck<'_, '_>) -> Vec<(&'s Thread, &'s Wait)> 
     let says_so = |thread: &Thread| {
         let name = String::from_utf8_lossy(&thread.comm).to_ascii_lowercase();
         let last = name.rsplit('-').next().unwrap_or_default();
+        // Fewer letters of the word are in many names, but not behind the name of a connector.
+        let is_told = last.len() >= "acc".len() || name.contains("http-") || name.contains("ajp-");
         let cut_short = thread.comm.len() == NAME_LENGTH && last != name && !last.is_empty();
+        let cut_short = cut_short && is_told;
         name.contains("accept") || cut_short && "acceptor".starts_with(last)
     };
     let threads = stuck.judged.iter().flat_map(|judged| &judged.threads);

@@ -40,9 +40,10 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
             .any(|(judged, r)| !r.registration.edge_triggered() && judged.sleepers_in(r) > 0);
         return if level {
             Judgement::CannotTell(format!(
-                "{} waits for this very listener, level-triggered, and sleeps: that cannot last, \
-                 so it was read in the middle of a change; look again",
-                stuck.names()
+                "{} {} for this very listener, level-triggered: a sleep that cannot last, so it \
+                 was read in the middle of a change; look again",
+                stuck.names(),
+                stuck.verb("waits", "wait"),
             ))
         } else {
             Judgement::DoesNotHold
@@ -74,8 +75,9 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
             Confidence::Possible
         },
         summary: format!(
-            "{} waits for events ({}), and {what}: accepting was paused and not resumed",
+            "{} {} for events ({}), and {what}: accepting was paused and not resumed",
             stuck.names(),
+            stuck.verb("waits", "wait"),
             asleep.join(", ")
         ),
         evidence: Vec::new(),
