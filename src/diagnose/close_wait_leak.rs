@@ -177,11 +177,14 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             ""
         };
         evidence.push(Evidence::new(
-            format!(
-                "in CLOSE_WAIT for {} to {} at least{note}",
-                human_duration(youngest),
-                human_duration(oldest)
-            ),
+            match (human_duration(youngest), human_duration(oldest)) {
+                (youngest, oldest) if youngest == oldest => {
+                    format!("in CLOSE_WAIT for {oldest} at least{note}")
+                }
+                (youngest, oldest) => {
+                    format!("in CLOSE_WAIT for {youngest} to {oldest} at least{note}")
+                }
+            },
             "sock_diag, tcpi_last_ack_recv",
         ));
     }
@@ -223,8 +226,9 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             .collect();
         evidence.push(Evidence::new(
             format!(
-                "{} holds them as {}",
+                "{} holds {} as {}",
                 phrase::process(holder.process, holder.id),
+                if sockets.len() == 1 { "it" } else { "them" },
                 phrase::fd_list(&fds)
             ),
             format!("/proc/{}/fd", holder.id.pid),

@@ -172,7 +172,7 @@ pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
 pub(super) fn timeline(oldest: &SocketEntry) -> Option<Evidence> {
     let timeline = oldest.timeline()?;
     Some(Evidence::new(
-        format!("the oldest, from {}: {timeline}", oldest.remote),
+        format!("the oldest, far end {}: {timeline}", oldest.remote),
         "sock_diag, tcp_info",
     ))
 }
