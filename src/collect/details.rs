@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::{read_fact, why};
 use crate::kernel::mountinfo::{CgroupMounts, cgroup_mounts};
-use crate::kernel::{cgroup, decimal, fdinfo, runtime, stat, syscall};
+use crate::kernel::{cgroup, decimal, fdinfo as parse, runtime, stat, syscall};
 use crate::model::{
     EpollSet, Fact, IoUring, Process, ProcessDetail, Runtime, SecondLook, SystemCall, Thread,
     Unknown,
@@ -18,6 +18,8 @@ use crate::model::{
 /// Descriptors of a process that say what it waits for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WaitingDescriptors {
+    /// A thread through which they are seen, where the first thread of the process has ended.
+    pub(super) thread: Option<u32>,
     pub(super) epoll: Vec<i32>,
     pub(super) io_uring: Vec<i32>,
 }
@@ -43,18 +45,21 @@ impl Details {
 
     pub(super) fn read(&self, process: &Process, waiting: &WaitingDescriptors) -> ProcessDetail {
         let directory = self.proc_root.join(process.id.pid.to_string());
+        let fdinfo = match waiting.thread {
+            Some(tid) => directory.join(format!("task/{tid}/fdinfo")),
+            None => directory.join("fdinfo"),
+        };
         ProcessDetail {
             threads: threads(&directory.join("task")),
             epoll_sets: each(&waiting.epoll, |fd| {
-                let text = read(&directory, fd)?;
+                let text = read(&fdinfo, fd)?;
                 Ok(EpollSet {
                     fd,
-                    registrations: fdinfo::epoll_registrations(&text),
+                    registrations: parse::epoll_registrations(&text),
                 })
             }),
             io_urings: each(&waiting.io_uring, |fd| {
-                let (registered_sockets, pending_accepts) =
-                    fdinfo::io_uring(&read(&directory, fd)?);
+                let (registered_sockets, pending_accepts) = parse::io_uring(&read(&fdinfo, fd)?);
                 Ok(IoUring {
                     fd,
                     registered_sockets,
@@ -157,8 +162,8 @@ fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
     })
 }
 
-fn read(directory: &Path, fd: i32) -> io::Result<Vec<u8>> {
-    std::fs::read(directory.join("fdinfo").join(fd.to_string()))
+fn read(fdinfo: &Path, fd: i32) -> io::Result<Vec<u8>> {
+    std::fs::read(fdinfo.join(fd.to_string()))
 }
 
 /// What can be read of each; unknown if that is nothing although there are some.

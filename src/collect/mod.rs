@@ -159,7 +159,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     // Everything above took a while; the second looks come after it, so that waiting for them
     // costs little.
     if !watch.is_zero() {
-        look.look_again(watch, &mut sockets, &mut coverage)?;
+        look.look_again(watch, &wanted, &mut sockets, &mut coverage)?;
         details::look_again_at_running(root, &mut processes);
     }
     let (dead_sockets, dead_socket_search) = dead.finish(request.settle);

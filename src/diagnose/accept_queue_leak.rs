@@ -2,7 +2,7 @@
 
 use crate::join::{Listener, SocketTable};
 use crate::model::{
-    Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of, human_duration,
+    CauseId, Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of, human_duration,
 };
 
 use super::accept_queue::{self, QueueState};
@@ -33,15 +33,13 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
             phrase::descriptor_paths(&listener.holders),
         ));
     }
-    let why = queue_cause::explain(&Stuck::new(listener, table));
+    let stuck = Stuck::new(listener, table);
+    let why = queue_cause::explain(&stuck);
     evidence.extend(why.evidence);
     Finding {
         id: FindingId::AcceptQueueLeak,
         severity: Severity::Critical,
-        confidence: match listener.movement {
-            Some(_) => Confidence::Certain,
-            None => Confidence::Likely,
-        },
+        confidence: confidence(listener, why.cause.id),
         summary: format!("{}; {holders}", what(listener)),
         subject: accept_queue::subject(listener),
         count: u64::from(listener.accept_queue),
@@ -50,14 +48,38 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
         other_causes: why.other_causes,
         evidence,
         remedy: why.remedy.unwrap_or_else(|| remedy(listener)),
-        confirm: confirm(listener, table),
+        confirm: confirm(&stuck),
+    }
+}
+
+/// A server that takes a second for each connection takes none in a quarter of one: that nothing
+/// was taken is certain to mean that nothing is only if something would have been at the rate at
+/// which a slow server empties such a queue, or if the cause says that nobody is about to accept.
+fn confidence(listener: &Listener<'_>, cause: CauseId) -> Confidence {
+    /// Of a steady slow server, so many are missed by chance in one case of twenty.
+    const WOULD_HAVE_BEEN_TAKEN: f64 = 3.0;
+    let Some(movement) = listener.movement else {
+        return Confidence::Likely;
+    };
+    let at_work = [
+        CauseId::AcceptorBlocked,
+        CauseId::AcceptorBusy,
+        CauseId::Unknown,
+    ];
+    let wait = listener.oldest_wait().unwrap_or(movement.over);
+    let rate = f64::from(listener.accept_queue) / wait.as_secs_f64();
+    let is_watched_enough = rate * movement.over.as_secs_f64() >= WOULD_HAVE_BEEN_TAKEN;
+    if is_watched_enough || !at_work.contains(&cause) {
+        Confidence::Certain
+    } else {
+        Confidence::Likely
     }
 }
 
 /// The queue, and what its holders wait for.
-fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
+fn confirm(stuck: &Stuck<'_, '_>) -> Vec<String> {
+    let listener = stuck.listener;
     let mut commands = accept_queue::confirm(listener);
-    let stuck = Stuck::new(listener, table);
     if let Some(judged) = stuck.judged.first() {
         let pid = judged.process.id.pid;
         commands.push(format!("cat /proc/{pid}/task/*/syscall"));
@@ -65,7 +87,10 @@ fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
             (judged.registrations.first(), listener.entry.inode)
         {
             let epoll = registered.epoll;
-            commands.push(format!("grep ino:{:x} /proc/{pid}/fdinfo/{epoll}", inode.0));
+            commands.push(format!(
+                "grep -w ino:{:x} /proc/{pid}/fdinfo/{epoll}",
+                inode.0
+            ));
         }
     }
     commands
@@ -73,41 +98,51 @@ fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
 
 fn what(listener: &Listener<'_>) -> String {
     let local = listener.entry.local;
-    if listener.only_gone() {
-        let slots = count_of(listener.accept_queue.into(), "slot");
-        return format!(
-            "{slots} in the accept queue of {local} held by connections that were reset, and \
-             nobody accepts them"
-        );
-    }
-    let oldest = match (listener.oldest_wait(), listener.accept_queue) {
+    let queue = listener.accept_queue;
+    let (wait, them) = if queue == 1 {
+        ("waits", "it")
+    } else {
+        ("wait", "them")
+    };
+    // One look does not show that nobody does.
+    let nobody = match listener.movement {
+        Some(_) => format!(" and nobody accepts {them}"),
+        None => String::new(),
+    };
+    let oldest = match (listener.oldest_wait(), queue) {
         (Some(wait), 1) => format!(", for {}", human_duration(wait)),
         (Some(wait), _) => format!(", the oldest for {}", human_duration(wait)),
         (None, _) => String::new(),
     };
+    if listener.only_gone() {
+        return format!(
+            "{} in the accept queue of {local} {} taken by connections that are in no table of \
+             this port, most likely reset,{nobody}",
+            count_of(queue.into(), "slot"),
+            if queue == 1 { "is" } else { "are" },
+        );
+    }
     if let Fact::Known(queued) = &listener.queued
         && queued.gone > 0
     {
+        let waiting = queued.established + queued.close_wait;
         return format!(
-            "{} in the accept queue of {local} are taken, {} by connections that wait and {} by \
-             connections that were reset, and nobody accepts them{oldest}",
-            count_of(listener.accept_queue.into(), "slot"),
-            queued.established + queued.close_wait,
+            "{} in the accept queue of {local} are taken, {waiting} by {} and {} by {} reset,\
+             {nobody}{oldest}",
+            count_of(queue.into(), "slot"),
+            match waiting {
+                1 => "a connection that waits",
+                _ => "connections that wait",
+            },
             queued.gone,
+            match queued.gone {
+                1 => "one that was",
+                _ => "connections that were",
+            },
         );
     }
-    let connections = count_of(listener.accept_queue.into(), "connection");
-    let verb = if listener.accept_queue == 1 {
-        "waits"
-    } else {
-        "wait"
-    };
-    let them = if listener.accept_queue == 1 {
-        "it"
-    } else {
-        "them"
-    };
-    format!("{connections} {verb} in the accept queue of {local} and nobody accepts {them}{oldest}")
+    let connections = count_of(queue.into(), "connection");
+    format!("{connections} {wait} in the accept queue of {local}{nobody}{oldest}")
 }
 
 fn remedy(listener: &Listener<'_>) -> String {
@@ -143,6 +178,24 @@ mod tests {
         );
         let looked_twice = Case::queue(8).waiting(&[seconds(12); 8]).looked_twice(0, 0);
         check(looked_twice, Some((8, Confidence::Certain)));
+    }
+
+    #[test]
+    fn a_short_look_does_not_tell_a_slow_server_from_a_dead_one() {
+        // Cause unknown: nothing was read of the holder.
+        let watched = |queue: u32, wait| {
+            let waits = vec![seconds(wait); queue as usize];
+            Case::queue(queue)
+                .waiting(&waits)
+                .held_by("server")
+                .looked_twice(0, 0)
+        };
+        check(watched(4, 2), Some((4, Confidence::Likely)));
+        check(watched(24, 2), Some((24, Confidence::Certain)));
+        check(
+            watched(4, 2).over(seconds(2)),
+            Some((4, Confidence::Certain)),
+        );
     }
 
     #[test]
@@ -243,11 +296,16 @@ mod tests {
 
     #[test]
     fn the_sentence_says_what_where_and_how_long() {
-        let snapshot = Case::queue(8)
-            .waiting(&[seconds(12); 8])
-            .held_by("server")
-            .snapshot();
-        let finding = find(&SocketTable::new(&snapshot), &Thresholds::default()).remove(0);
+        let case = Case::queue(8).waiting(&[seconds(12); 8]).held_by("server");
+        let finding = |case: &Case| {
+            find(&SocketTable::new(&case.snapshot()), &Thresholds::default()).remove(0)
+        };
+        assert_eq!(
+            finding(&case).summary,
+            "8 connections wait in the accept queue of 127.0.0.1:8080, the oldest for 12.0 s; held \
+             by server (pid 4866, fd 3)"
+        );
+        let finding = finding(&case.looked_twice(0, 0));
         assert_eq!(
             finding.summary,
             "8 connections wait in the accept queue of 127.0.0.1:8080 and nobody accepts them, \

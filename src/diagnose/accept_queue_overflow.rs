@@ -58,9 +58,10 @@ fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Find
     Finding {
         severity: Severity::Info,
         summary: format!(
-            "{} has dropped {} since it was opened; its queue is not full now",
+            "{} has dropped {} since it was opened, each try of a client counted; its queue is not \
+             full now",
             listener.entry.local,
-            count_of(drops.into(), "connection"),
+            count_of(drops.into(), "handshake packet"),
         ),
         count: drops.into(),
         oldest: None,
@@ -100,7 +101,7 @@ fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Eviden
         evidence.push(Evidence::new(
             format!(
                 "this listener has dropped {}",
-                count_of(drops.into(), "packet")
+                count_of(drops.into(), "handshake packet")
             ),
             "sock_diag, SK_MEMINFO_DROPS",
         ));

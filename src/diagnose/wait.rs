@@ -176,6 +176,19 @@ fn first_as_fd(arguments: &[u64; 6]) -> Option<i32> {
 }
 
 impl Wait {
+    /// Where it waits says which descriptors it waits for, if any.
+    pub(super) fn shows_its_descriptor(&self) -> bool {
+        match self {
+            Wait::Epoll { .. } | Wait::Accept { .. } | Wait::Stopped | Wait::Traced => true,
+            Wait::Blocked { call, .. } => !call.starts_with("poll") && !call.starts_with("ppoll"),
+            Wait::Running
+            | Wait::RanBriefly
+            | Wait::Poll { .. }
+            | Wait::IoUring
+            | Wait::Unknown(_) => false,
+        }
+    }
+
     /// It waits for events, and an event would wake it.
     pub(super) fn is_for_events(&self) -> bool {
         matches!(self, Wait::Epoll { .. } | Wait::Poll { .. })

@@ -62,7 +62,7 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         summary: format!(
             "{} {} computing (thread {}), and the queue does not get its turn",
             stuck.names(),
-            if stuck.judged.len() == 1 { "is" } else { "are" },
+            stuck.verb("is", "are"),
             thread.tid
         ),
         evidence: evidence.into_iter().collect(),

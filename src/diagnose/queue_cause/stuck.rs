@@ -68,7 +68,7 @@ impl<'t, 'a> Stuck<'t, 'a> {
 
     /// The most that may be claimed: other holders may exist where not every process was read.
     pub(super) fn ceiling(&self) -> Confidence {
-        if self.table.snapshot.coverage.owners_complete() && self.unread.is_empty() {
+        if self.table.owners_complete() && self.unread.is_empty() {
             Confidence::Certain
         } else {
             Confidence::Likely
@@ -86,7 +86,12 @@ impl<'t, 'a> Stuck<'t, 'a> {
             let rest = count_of((self.judged.len() - SHOWN) as u64, "more process");
             evidence.push(Evidence::new(format!("{rest} not shown here"), "/proc"));
         }
-        for (holder, reason) in &self.unread {
+        if self.unread.len() > SHOWN {
+            let rest = count_of((self.unread.len() - SHOWN) as u64, "more process");
+            let fact = format!("what {rest} wait for is not known either");
+            evidence.push(Evidence::new(fact, "/proc"));
+        }
+        for (holder, reason) in self.unread.iter().take(SHOWN) {
             evidence.push(Evidence::new(
                 format!(
                     "what {} waits for is not known: {reason}",
@@ -202,6 +207,15 @@ impl<'t, 'a> Stuck<'t, 'a> {
             names.push(format!("{} more", self.judged.len() - NAMED));
         }
         phrase::join_words(&names)
+    }
+
+    /// The verb for [`Stuck::names`].
+    pub(super) fn verb(&self, singular: &'static str, plural: &'static str) -> &'static str {
+        if self.judged.len() == 1 {
+            singular
+        } else {
+            plural
+        }
     }
 
     /// The runtime that all judged share.
