@@ -5,7 +5,7 @@ use crate::model::{
     CauseId, Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of, human_duration,
 };
 
-use super::accept_queue::{self, QueueState};
+use super::accept_queue::{self, LastSaid, QueueState};
 use super::queue_cause::{self, Stuck};
 use super::{Thresholds, phrase};
 
@@ -13,20 +13,25 @@ pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Find
     let stuck = |listener: &&Listener<'_>| {
         matches!(
             accept_queue::state(listener, thresholds),
-            Some(QueueState::Stuck { .. })
+            Some(QueueState::Stuck)
         )
     };
+    let mut said = LastSaid::default();
     table
         .listeners
         .iter()
         .filter(stuck)
-        .map(|listener| finding(listener, table))
+        .map(|listener| finding(listener, table, &mut said))
         .collect()
 }
 
-fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
+fn finding<'a>(
+    listener: &Listener<'a>,
+    table: &SocketTable<'a>,
+    said: &mut LastSaid<'a>,
+) -> Finding {
     let holders = phrase::holders(&listener.holders, table);
-    let mut evidence = accept_queue::evidence(listener, table);
+    let mut evidence = accept_queue::evidence(listener, table, said);
     if !listener.holders.is_empty() {
         evidence.push(Evidence::new(
             format!("the listener is {holders}"),
