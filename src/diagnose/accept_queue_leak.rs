@@ -40,12 +40,13 @@ fn finding<'a>(
     }
     let stuck = Stuck::new(listener, table);
     let why = queue_cause::explain(&stuck);
+    let confidence = confidence(listener, why.cause.id);
     evidence.extend(why.evidence);
     Finding {
         id: FindingId::AcceptQueueLeak,
         severity: Severity::Critical,
-        confidence: confidence(listener, why.cause.id),
-        summary: format!("{}; {holders}", what(listener)),
+        confidence,
+        summary: format!("{}; {holders}", what(listener, confidence)),
         subject: accept_queue::subject(listener),
         count: u64::from(listener.accept_queue),
         oldest: listener.oldest_wait(),
@@ -101,17 +102,18 @@ fn confirm(stuck: &Stuck<'_, '_>) -> Vec<String> {
     commands
 }
 
-fn what(listener: &Listener<'_>) -> String {
+fn what(listener: &Listener<'_>, confidence: Confidence) -> String {
     let local = listener.entry.local;
     let queue = listener.accept_queue;
-    let (wait, them) = if queue == 1 {
-        ("waits", "it")
+    let (wait, them, none) = if queue == 1 {
+        ("waits", "it", "it was not")
     } else {
-        ("wait", "them")
+        ("wait", "them", "none was")
     };
-    // One look does not show that nobody does.
+    // One look does not show that nobody does, and a short one not where somebody may be slow.
     let nobody = match listener.movement {
-        Some(_) => format!(" and nobody accepts {them}"),
+        Some(_) if confidence == Confidence::Certain => format!(" and nobody accepts {them}"),
+        Some(movement) => format!(" and {none} taken within {}", human_duration(movement.over)),
         None => String::new(),
     };
     let oldest = match (listener.oldest_wait(), queue) {
@@ -310,7 +312,13 @@ mod tests {
             "8 connections wait in the accept queue of 127.0.0.1:8080, the oldest for 12.0 s; held \
              by server (pid 4866, fd 3)"
         );
-        let finding = finding(&case.looked_twice(0, 0));
+        let twice = case.looked_twice(0, 0);
+        assert_eq!(
+            finding(&twice).summary,
+            "8 connections wait in the accept queue of 127.0.0.1:8080 and none was taken within \
+             250 ms, the oldest for 12.0 s; held by server (pid 4866, fd 3)"
+        );
+        let finding = finding(&twice.over(seconds(10)));
         assert_eq!(
             finding.summary,
             "8 connections wait in the accept queue of 127.0.0.1:8080 and nobody accepts them, \
