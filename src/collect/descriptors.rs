@@ -323,9 +323,9 @@ impl<'a> Walker<'a> {
 
     /// The link count of the directory says how many threads there are (`proc_task_getattr`).
     fn has_other_threads(&self, pid: u32) -> bool {
-        const OF_ONE_THREAD: u64 = 3;
+        // Its own two, and one for each thread.
         statat(self.root, format!("{pid}/task"), AtFlags::empty())
-            .is_ok_and(|stat| u64::from(stat.st_nlink) > OF_ONE_THREAD)
+            .is_ok_and(|stat| stat.st_nlink > 3)
     }
 
     /// Through the first thread that has descriptors.

@@ -25,14 +25,16 @@ pub(super) fn state(listener: &Listener<'_>, thresholds: &Thresholds) -> Option<
         return None;
     }
     let stuck = listener.movement.map(|movement| movement.is_stuck());
-    // A reset connection has left no trace of its age: only watching it tells.
-    let watched_long = listener
-        .movement
-        .is_some_and(|movement| movement.over >= thresholds.accept_age && movement.is_stuck());
+    // A reset connection has left no trace of its age: only watching its slot tells.
+    let watched_long = listener.movement.is_some_and(|movement| {
+        let slots_seen = movement.left + movement.stayed;
+        let was_hidden = listener.shared_with == 0 && movement.before > slots_seen;
+        movement.over >= thresholds.accept_age && movement.is_stuck() && was_hidden
+    });
     let old = listener
         .oldest_wait()
         .is_some_and(|wait| wait >= thresholds.accept_age)
-        || listener.only_gone() && watched_long;
+        || watched_long;
     Some(match (old, stuck) {
         (true, Some(false)) => QueueState::Slow,
         (true, _) => QueueState::Stuck,

@@ -148,6 +148,15 @@ fn what(listener: &Listener<'_>, confidence: Confidence) -> String {
             },
         );
     }
+    let visible = listener.children.len();
+    if listener.shared_with == 0 && visible < queue as usize {
+        return format!(
+            "{} in the accept queue of {local} {} taken, {visible} by connections that can be \
+             seen,{nobody}{oldest}",
+            count_of(queue.into(), "slot"),
+            if queue == 1 { "is" } else { "are" },
+        );
+    }
     let connections = count_of(queue.into(), "connection");
     format!("{connections} {wait} in the accept queue of {local}{nobody}{oldest}")
 }
@@ -273,6 +282,26 @@ mod tests {
             Case::queue(2).looked_twice(0, 0).over(seconds(1)),
             Some((2, Confidence::Certain)),
         );
+    }
+
+    #[test]
+    fn a_client_that_has_just_come_hides_no_dead_slots() {
+        let young = std::time::Duration::from_millis(300);
+        // Five slots of connections that were reset, and a client that came while they were watched.
+        let case = Case::queue(6).waiting(&[young]).looked_twice(0, 1);
+        check(case.clone(), None);
+        let watched = case.over(seconds(1));
+        let snapshot = watched.snapshot();
+        let finding = find(&SocketTable::new(&snapshot), &Thresholds::default()).remove(0);
+        assert!(
+            finding.summary.starts_with(
+                "6 slots in the accept queue of 127.0.0.1:8080 are taken, 1 by connections that \
+                 can be seen, and nobody accepts them"
+            ),
+            "{}",
+            finding.summary
+        );
+        check(watched, Some((6, Confidence::Certain)));
     }
 
     #[test]
