@@ -5,7 +5,7 @@ use crate::model::{
     CauseId, Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of, human_duration,
 };
 
-use super::accept_queue::{self, QueueState};
+use super::accept_queue::{self, LastSaid, QueueState};
 use super::queue_cause::{self, Stuck};
 use super::{Thresholds, phrase};
 
@@ -13,20 +13,25 @@ pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Find
     let stuck = |listener: &&Listener<'_>| {
         matches!(
             accept_queue::state(listener, thresholds),
-            Some(QueueState::Stuck { .. })
+            Some(QueueState::Stuck)
         )
     };
+    let mut said = LastSaid::default();
     table
         .listeners
         .iter()
         .filter(stuck)
-        .map(|listener| finding(listener, table))
+        .map(|listener| finding(listener, table, &mut said))
         .collect()
 }
 
-fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
+fn finding<'a>(
+    listener: &Listener<'a>,
+    table: &SocketTable<'a>,
+    said: &mut LastSaid<'a>,
+) -> Finding {
     let holders = phrase::holders(&listener.holders, table);
-    let mut evidence = accept_queue::evidence(listener, table);
+    let mut evidence = accept_queue::evidence(listener, table, said);
     if !listener.holders.is_empty() {
         evidence.push(Evidence::new(
             format!("the listener is {holders}"),
@@ -35,12 +40,13 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
     }
     let stuck = Stuck::new(listener, table);
     let why = queue_cause::explain(&stuck);
+    let confidence = confidence(listener, why.cause.id);
     evidence.extend(why.evidence);
     Finding {
         id: FindingId::AcceptQueueLeak,
         severity: Severity::Critical,
-        confidence: confidence(listener, why.cause.id),
-        summary: format!("{}; {holders}", what(listener)),
+        confidence,
+        summary: format!("{}; {holders}", what(listener, confidence)),
         subject: accept_queue::subject(listener),
         count: u64::from(listener.accept_queue),
         oldest: listener.oldest_wait(),
@@ -96,17 +102,18 @@ fn confirm(stuck: &Stuck<'_, '_>) -> Vec<String> {
     commands
 }
 
-fn what(listener: &Listener<'_>) -> String {
+fn what(listener: &Listener<'_>, confidence: Confidence) -> String {
     let local = listener.entry.local;
     let queue = listener.accept_queue;
-    let (wait, them) = if queue == 1 {
-        ("waits", "it")
+    let (wait, them, none) = if queue == 1 {
+        ("waits", "it", "it was not")
     } else {
-        ("wait", "them")
+        ("wait", "them", "none was")
     };
-    // One look does not show that nobody does.
+    // One look does not show that nobody does, and a short one not where somebody may be slow.
     let nobody = match listener.movement {
-        Some(_) => format!(" and nobody accepts {them}"),
+        Some(_) if confidence == Confidence::Certain => format!(" and nobody accepts {them}"),
+        Some(movement) => format!(" and {none} taken within {}", human_duration(movement.over)),
         None => String::new(),
     };
     let oldest = match (listener.oldest_wait(), queue) {
@@ -139,6 +146,15 @@ fn what(listener: &Listener<'_>) -> String {
                 1 => "one that was",
                 _ => "connections that were",
             },
+        );
+    }
+    let visible = listener.children.len();
+    if listener.shared_with == 0 && visible < queue as usize {
+        return format!(
+            "{} in the accept queue of {local} {} taken, {visible} by connections that can be \
+             seen,{nobody}{oldest}",
+            count_of(queue.into(), "slot"),
+            if queue == 1 { "is" } else { "are" },
         );
     }
     let connections = count_of(queue.into(), "connection");
@@ -269,6 +285,26 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_has_just_come_hides_no_dead_slots() {
+        let young = std::time::Duration::from_millis(300);
+        // Five slots of connections that were reset, and a client that came while they were watched.
+        let case = Case::queue(6).waiting(&[young]).looked_twice(0, 1);
+        check(case.clone(), None);
+        let watched = case.over(seconds(1));
+        let snapshot = watched.snapshot();
+        let finding = find(&SocketTable::new(&snapshot), &Thresholds::default()).remove(0);
+        assert!(
+            finding.summary.starts_with(
+                "6 slots in the accept queue of 127.0.0.1:8080 are taken, 1 by connections that \
+                 can be seen, and nobody accepts them"
+            ),
+            "{}",
+            finding.summary
+        );
+        check(watched, Some((6, Confidence::Certain)));
+    }
+
+    #[test]
     fn without_ages_only_watching_tells() {
         check(Case::queue(3).without_info(3), None);
         check(Case::queue(3).without_info(3).looked_twice(0, 0), None);
@@ -305,7 +341,13 @@ mod tests {
             "8 connections wait in the accept queue of 127.0.0.1:8080, the oldest for 12.0 s; held \
              by server (pid 4866, fd 3)"
         );
-        let finding = finding(&case.looked_twice(0, 0));
+        let twice = case.looked_twice(0, 0);
+        assert_eq!(
+            finding(&twice).summary,
+            "8 connections wait in the accept queue of 127.0.0.1:8080 and none was taken within \
+             250 ms, the oldest for 12.0 s; held by server (pid 4866, fd 3)"
+        );
+        let finding = finding(&twice.over(seconds(10)));
         assert_eq!(
             finding.summary,
             "8 connections wait in the accept queue of 127.0.0.1:8080 and nobody accepts them, \
