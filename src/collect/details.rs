@@ -7,9 +7,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use super::descriptors::process_ids;
+use super::files::Files;
 use super::{read_fact, why};
 use crate::kernel::mountinfo::{CgroupMounts, cgroup_mounts};
-use crate::kernel::{cgroup, decimal, fdinfo as parse, runtime, stat, syscall};
+use crate::kernel::{cgroup, fdinfo as parse, runtime, stat, syscall};
 use crate::model::{
     EpollSet, Fact, IoUring, Process, ProcessDetail, Runtime, SecondLook, SystemCall, Thread,
     Unknown,
@@ -51,20 +55,17 @@ impl Details {
         };
         ProcessDetail {
             threads: threads(&directory.join("task")),
-            epoll_sets: each(&waiting.epoll, |fd| {
-                let text = read(&fdinfo, fd)?;
-                Ok(EpollSet {
-                    fd,
-                    registrations: parse::epoll_registrations(&text),
-                })
+            epoll_sets: each(&fdinfo, &waiting.epoll, |fd, text| EpollSet {
+                fd,
+                registrations: parse::epoll_registrations(text),
             }),
-            io_urings: each(&waiting.io_uring, |fd| {
-                let (registered_sockets, pending_accepts) = parse::io_uring(&read(&fdinfo, fd)?);
-                Ok(IoUring {
+            io_urings: each(&fdinfo, &waiting.io_uring, |fd, text| {
+                let (registered_sockets, pending_accepts) = parse::io_uring(text);
+                IoUring {
                     fd,
                     registered_sockets,
                     pending_accepts,
-                })
+                }
             }),
             frozen: self.frozen(&process.cgroup),
             runtime: runtime(&directory, &process.exe),
@@ -104,12 +105,15 @@ pub(super) fn look_again_at_running(proc_root: &Path, processes: &mut [Process])
         else {
             continue;
         };
+        let Ok(mut tasks) = Files::below(&tasks) else {
+            continue;
+        };
         for thread in threads
             .iter_mut()
             .filter(|thread| thread.state.is_running())
         {
-            let stat = std::fs::read(tasks.join(thread.tid.to_string()).join("stat"));
-            let now = stat.ok().and_then(|line| stat::parse_stat(&line).ok());
+            let stat = tasks.read_short(&format!("{}/stat", thread.tid));
+            let now = stat.ok().and_then(|line| stat::parse_stat(line).ok());
             thread.second_look = now.map(|now| SecondLook {
                 state: now.state,
                 cpu_ticks: now.cpu_ticks.saturating_sub(thread.cpu_ticks),
@@ -119,23 +123,21 @@ pub(super) fn look_again_at_running(proc_root: &Path, processes: &mut [Process])
 }
 
 fn threads(tasks: &Path) -> Fact<Vec<Thread>> {
-    let entries = match std::fs::read_dir(tasks) {
-        Ok(entries) => entries,
-        Err(error) => return Fact::Unknown(why(&error)),
+    let (mut files, tids) = match (Files::below(tasks), process_ids(tasks)) {
+        (Ok(files), Ok(tids)) => (files, tids),
+        (Err(error), _) | (_, Err(error)) => return Fact::Unknown(why(&error.into())),
     };
-    let thread = |entry: io::Result<std::fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let tid = u32::try_from(decimal(entry.file_name().as_encoded_bytes())?).ok()?;
-        read_thread(&entry.path(), tid)
-    };
-    Fact::Known(entries.filter_map(thread).take(THREADS_AT_MOST).collect())
+    let threads = tids
+        .into_iter()
+        .filter_map(|tid| read_thread(&mut files, tid));
+    Fact::Known(threads.take(THREADS_AT_MOST).collect())
 }
 
 /// `None` if the thread is gone.
-fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
-    let read = |file: &str| std::fs::read(directory.join(file));
-    let stat = stat::parse_stat(&read("stat").ok()?).ok()?;
-    let system_call = read_fact(read("syscall"), syscall::parse_system_call);
+fn read_thread(tasks: &mut Files, tid: u32) -> Option<Thread> {
+    let stat = stat::parse_stat(tasks.read_short(&format!("{tid}/stat")).ok()?).ok()?;
+    let system_call = tasks.read_short(&format!("{tid}/syscall"));
+    let system_call = read_fact(system_call, syscall::parse_system_call);
     // A call tells more than the place in the kernel where it sleeps; where there is none, or only
     // that one was restarted, the place is better than nothing.
     let says_little = match &system_call {
@@ -144,7 +146,7 @@ fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
         Fact::Known(SystemCall::NotInCall) | Fact::Unknown(_) => true,
     };
     let wait_channel = if says_little {
-        read_fact(read("wchan"), |bytes| {
+        read_fact(tasks.read_short(&format!("{tid}/wchan")), |bytes| {
             let name = String::from_utf8_lossy(bytes).into_owned();
             Some(if name == "0" { String::new() } else { name })
         })
@@ -162,19 +164,23 @@ fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
     })
 }
 
-fn read(fdinfo: &Path, fd: i32) -> io::Result<Vec<u8>> {
-    std::fs::read(fdinfo.join(fd.to_string()))
-}
-
-/// What can be read of each; unknown if that is nothing although there are some.
-fn each<T>(fds: &[i32], read: impl Fn(i32) -> io::Result<T>) -> Fact<Vec<T>> {
+/// What `parse` takes from the `fdinfo` of each; unknown if that cannot be read although there are
+/// some.
+fn each<T>(fdinfo: &Path, fds: &[i32], parse: impl Fn(i32, &[u8]) -> T) -> Fact<Vec<T>> {
     let mut values = Vec::with_capacity(fds.len());
+    if fds.is_empty() {
+        return Fact::Known(values);
+    }
+    let mut files = match Files::below(fdinfo) {
+        Ok(files) => files,
+        Err(error) => return Fact::Unknown(why(&error.into())),
+    };
     for fd in fds {
-        match read(*fd) {
-            Ok(value) => values.push(value),
+        match files.read_to_end(&fd.to_string()) {
+            Ok(text) => values.push(parse(*fd, text)),
             // Closed since the walk.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Fact::Unknown(why(&error)),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Fact::Unknown(why(&error.into())),
         }
     }
     Fact::Known(values)

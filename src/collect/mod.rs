@@ -16,6 +16,7 @@ mod crowded;
 mod dead_sockets;
 mod descriptors;
 mod details;
+mod files;
 mod focus;
 mod host;
 mod look;
@@ -194,10 +195,13 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
 }
 
 /// A fact from the content of a file, or the reason why there is none.
-fn read_fact<T>(content: io::Result<Vec<u8>>, parse: impl FnOnce(&[u8]) -> Option<T>) -> Fact<T> {
+fn read_fact<T, E: Into<io::Error>>(
+    content: Result<impl AsRef<[u8]>, E>,
+    parse: impl FnOnce(&[u8]) -> Option<T>,
+) -> Fact<T> {
     match content {
-        Ok(bytes) => parse(&bytes).map_or(Fact::Unknown(Unknown::Malformed), Fact::Known),
-        Err(error) => Fact::Unknown(why(&error)),
+        Ok(bytes) => parse(bytes.as_ref()).map_or(Fact::Unknown(Unknown::Malformed), Fact::Known),
+        Err(error) => Fact::Unknown(why(&error.into())),
     }
 }
 
