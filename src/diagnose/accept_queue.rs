@@ -1,7 +1,7 @@
 //! What the three findings about accept queues have in common: the state of a queue, its evidence,
 //! its commands.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::join::{Child, Listener, Movement, SocketTable};
 use crate::model::{Evidence, Fact, Subject, Unknown, count_of, human_duration};
@@ -55,7 +55,7 @@ pub(super) fn subject(listener: &Listener<'_>) -> Subject {
 /// be many of both.
 #[derive(Default)]
 pub(super) struct LastSaid<'a> {
-    children: Option<Rc<[Child<'a>]>>,
+    children: Option<Arc<[Child<'a>]>>,
     on_them: Vec<Evidence>,
     far_ends: Option<Evidence>,
 }
@@ -63,7 +63,7 @@ pub(super) struct LastSaid<'a> {
 impl<'a> LastSaid<'a> {
     fn renew(&mut self, listener: &Listener<'a>, table: &SocketTable<'_>) {
         let children = &listener.children;
-        if matches!(&self.children, Some(known) if Rc::ptr_eq(known, children)) {
+        if matches!(&self.children, Some(known) if Arc::ptr_eq(known, children)) {
             return;
         }
         let source = phrase::socket_source(table);
@@ -80,7 +80,7 @@ impl<'a> LastSaid<'a> {
         }
         let entries = children.iter().map(|child| child.entry);
         *self = LastSaid {
-            children: Some(Rc::clone(children)),
+            children: Some(Arc::clone(children)),
             on_them,
             far_ends: phrase::far_ends(entries, table),
         };
