@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -148,10 +149,7 @@ fn layout(color: cli::Color) -> Layout {
     let terminal = stdout.is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     Layout {
-        width: rustix::termios::tcgetwinsize(&stdout)
-            .ok()
-            .map(|size| usize::from(size.ws_col))
-            .filter(|width| terminal && *width > 0),
+        width: width(&stdout),
         color: match color {
             cli::Color::Always => true,
             cli::Color::Never => false,
@@ -160,6 +158,12 @@ fn layout(color: cli::Color) -> Layout {
         sockets: false,
         all_listeners: false,
     }
+}
+
+/// Columns of `stream`'s terminal; `None` if it is none.
+pub fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(stream).ok()?;
+    Some(usize::from(size.ws_col)).filter(|width| stream.is_terminal() && *width > 0)
 }
 
 fn is_dumb() -> bool {

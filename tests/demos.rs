@@ -124,6 +124,27 @@ fn no_holder_is_said_only_with_complete_coverage() {
 }
 
 #[test]
+fn narrowed_to_its_holder_a_listener_keeps_what_waits_there() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    let running = start("edge-triggered-missed-wakeup");
+    let snapshot = collect(&request()).unwrap();
+    let waiting = |pid| {
+        let filter = Filter {
+            pids: vec![pid],
+            ..Filter::default()
+        };
+        Report::new(&snapshot, &LOWERED, &filter)
+            .table
+            .close_wait
+            .len()
+    };
+    assert_eq!(waiting(running.server_pid()), 8);
+    assert_eq!(waiting(std::process::id()), 0);
+}
+
+#[test]
 fn nothing_is_found_on_what_is_healthy() {
     let healthy = scenario::ALL
         .iter()

@@ -91,7 +91,7 @@ fn the_seed_case_in_every_number() {
     );
 
     let mut oldest = Duration::ZERO;
-    for child in &listener.children {
+    for child in listener.children.iter() {
         let waited = child.waited.unwrap();
         let truth = connected[&child.entry.remote].age_at(read);
         assert!(truth.contains(&waited), "{waited:?} is not in {truth:?}");

@@ -13,7 +13,7 @@ use super::descriptors::process_ids;
 use super::files::Files;
 use super::{read_fact, why};
 use crate::kernel::mountinfo::{CgroupMounts, cgroup_mounts};
-use crate::kernel::{cgroup, fdinfo, runtime, stat, syscall};
+use crate::kernel::{cgroup, fdinfo as parse, runtime, stat, syscall};
 use crate::model::{
     EpollSet, Fact, IoUring, Process, ProcessDetail, Runtime, SecondLook, SystemCall, Thread,
     Unknown,
@@ -22,6 +22,8 @@ use crate::model::{
 /// Descriptors of a process that say what it waits for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WaitingDescriptors {
+    /// A thread through which they are seen, where the first thread of the process has ended.
+    pub(super) thread: Option<u32>,
     pub(super) epoll: Vec<i32>,
     pub(super) io_uring: Vec<i32>,
 }
@@ -52,10 +54,14 @@ impl Details {
 
     pub(super) fn read(&self, process: &Process, waiting: &WaitingDescriptors) -> ProcessDetail {
         let directory = self.proc_root.join(process.id.pid.to_string());
+        let fdinfo = match waiting.thread {
+            Some(tid) => directory.join(format!("task/{tid}/fdinfo")),
+            None => directory.join("fdinfo"),
+        };
         let epoll_sets = || {
-            each(&directory, &waiting.epoll, |fd, text| EpollSet {
+            each(&fdinfo, &waiting.epoll, |fd, text| EpollSet {
                 fd,
-                registrations: fdinfo::epoll_registrations(text),
+                registrations: parse::epoll_registrations(text),
             })
         };
         let (threads, epoll_sets) = match process_ids(&directory.join("task")) {
@@ -72,8 +78,8 @@ impl Details {
         ProcessDetail {
             threads,
             epoll_sets,
-            io_urings: each(&directory, &waiting.io_uring, |fd, text| {
-                let (registered_sockets, pending_accepts) = fdinfo::io_uring(text);
+            io_urings: each(&fdinfo, &waiting.io_uring, |fd, text| {
+                let (registered_sockets, pending_accepts) = parse::io_uring(text);
                 IoUring {
                     fd,
                     registered_sockets,
@@ -179,12 +185,12 @@ fn read_thread(tasks: &mut Files, tid: u32) -> Option<Thread> {
 
 /// What `parse` takes from the `fdinfo` of each; unknown if that cannot be read although there are
 /// some.
-fn each<T>(directory: &Path, fds: &[i32], parse: impl Fn(i32, &[u8]) -> T) -> Fact<Vec<T>> {
+fn each<T>(fdinfo: &Path, fds: &[i32], parse: impl Fn(i32, &[u8]) -> T) -> Fact<Vec<T>> {
     let mut values = Vec::with_capacity(fds.len());
     if fds.is_empty() {
         return Fact::Known(values);
     }
-    let mut files = match Files::below(&directory.join("fdinfo")) {
+    let mut files = match Files::below(fdinfo) {
         Ok(files) => files,
         Err(error) => return Fact::Unknown(why(&error.into())),
     };

@@ -128,7 +128,11 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
 
     let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
     let watch = queues::time_to_watch(&look.queue_reads, request.accept_age, request.settle);
-    let peers = peers::look_up(&mut sockets, look.newest_rows(), &mut coverage);
+    let peers = if is_list {
+        Vec::new()
+    } else {
+        peers::look_up(&mut sockets, look.newest_rows(), &mut coverage)
+    };
 
     let wanted = look.wanted(request, &peers);
     let mut dead = if is_list {
@@ -156,7 +160,7 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     // Everything above took a while; the second looks come after it, so that waiting for them
     // costs little.
     if !watch.is_zero() {
-        look.look_again(watch, &mut sockets, &mut coverage)?;
+        look.look_again(watch, &wanted, &mut sockets, &mut coverage)?;
         details::look_again_at_running(root, &mut processes);
     }
     let (dead_sockets, dead_socket_search) = dead.finish(request.settle);

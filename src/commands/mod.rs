@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::model::Coverage;
+use crate::options;
 use crate::render;
 
 /// Runs a command and returns its exit status.
@@ -27,5 +28,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
 /// Says on standard error what was not seen. If that is closed nobody wants to know, and the exit
 /// status still tells what was found.
 fn note(coverage: &Coverage) {
-    let _ = render::write_coverage(&mut io::stderr().lock(), coverage);
+    let stderr = io::stderr();
+    let width = options::width(&stderr);
+    let _ = render::write_coverage(&mut stderr.lock(), coverage, width);
 }

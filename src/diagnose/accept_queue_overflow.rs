@@ -3,14 +3,15 @@
 use crate::join::{Listener, SocketTable};
 use crate::model::{Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of};
 
-use super::{Thresholds, accept_queue, phrase};
+use super::accept_queue::{self, LastSaid};
+use super::{Thresholds, phrase};
 
 pub(super) fn find(table: &SocketTable<'_>, _thresholds: &Thresholds) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (mut findings, mut said) = (Vec::new(), LastSaid::default());
     for listener in &table.listeners {
-        let drops = listener.entry.drops.unwrap_or(0);
+        let drops = connections_dropped(listener, table);
         if listener.is_full() {
-            findings.push(full(listener, table));
+            findings.push(full(listener, table, &mut said));
         } else if drops > 0 {
             findings.push(dropped(listener, drops, table));
         }
@@ -18,9 +19,22 @@ pub(super) fn find(table: &SocketTable<'_>, _thresholds: &Thresholds) -> Vec<Fin
     findings
 }
 
-fn full(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
+/// How many connections the listener has dropped, at most.
+///
+/// Its own counter has other packets in it too: under TCP_DEFER_ACCEPT (Apache's default, nginx's
+/// `deferred`) the last packet of every handshake is counted there. A dropped connection is also
+/// in ListenDrops, of the whole namespace; the others are not.
+fn connections_dropped(listener: &Listener<'_>, table: &SocketTable<'_>) -> u32 {
+    let drops = listener.entry.drops.unwrap_or(0);
+    match table.snapshot.listen_counters {
+        Fact::Known(counters) => u32::try_from(counters.drops).map_or(drops, |all| all.min(drops)),
+        Fact::Unknown(_) => drops,
+    }
+}
+
+fn full<'a>(listener: &Listener<'a>, table: &SocketTable<'a>, said: &mut LastSaid<'a>) -> Finding {
     let limit = listener.backlog.unwrap_or(0);
-    let mut evidence = accept_queue::evidence(listener, table);
+    let mut evidence = accept_queue::evidence(listener, table, said);
     evidence.extend(drop_evidence(listener, table));
     Finding {
         severity: Severity::Critical,
@@ -45,9 +59,10 @@ fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Find
     Finding {
         severity: Severity::Info,
         summary: format!(
-            "{} has dropped {} since it was opened; its queue is not full now",
+            "{} has dropped {} since it was opened, each try of a client counted; its queue is not \
+             full now",
             listener.entry.local,
-            count_of(drops.into(), "connection"),
+            count_of(drops.into(), "handshake packet"),
         ),
         count: drops.into(),
         oldest: None,
@@ -87,7 +102,7 @@ fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Eviden
         evidence.push(Evidence::new(
             format!(
                 "this listener has dropped {}",
-                count_of(drops.into(), "connection")
+                count_of(drops.into(), "handshake packet")
             ),
             "sock_diag, SK_MEMINFO_DROPS",
         ));
@@ -109,6 +124,7 @@ fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Eviden
 mod tests {
     use super::*;
     use crate::diagnose::test_table::{Case, seconds};
+    use crate::model::ListenCounters;
 
     fn check(case: Case, expect: Option<Severity>) {
         let snapshot = case.snapshot();
@@ -133,6 +149,22 @@ mod tests {
     fn past_drops_are_information() {
         check(Case::queue(0).drops(5), Some(Severity::Info));
         check(Case::queue(0).drops(0), None);
+    }
+
+    #[test]
+    fn packets_that_a_deferring_listener_drops_are_no_connections() {
+        let found = |namespace_drops| {
+            let mut snapshot = Case::queue(0).drops(8).snapshot();
+            snapshot.listen_counters = Fact::Known(ListenCounters {
+                overflows: 0,
+                drops: namespace_drops,
+            });
+            let found = find(&SocketTable::new(&snapshot), &Thresholds::default());
+            found.first().map(|finding| finding.count)
+        };
+        assert_eq!(found(0), None);
+        assert_eq!(found(3), Some(3));
+        assert_eq!(found(100), Some(8));
     }
 
     #[test]

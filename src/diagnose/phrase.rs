@@ -1,18 +1,19 @@
 //! Phrases that several findings share.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::join::{FarEnd, Holder, SocketTable};
 use crate::model::{
-    Evidence, Fact, Process, ProcessId, SocketEntry, SocketSource, count_of, human_duration,
-    printable,
+    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, count_of,
+    human_duration, printable,
 };
 
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
 pub(super) fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>) -> String {
     const NAMED: usize = 4;
     match holders {
-        [] => nobody(table),
+        [] => nobody(table, 1),
         [one] => format!("held by {}", holder(one)),
         several => {
             let mut names: Vec<String> = several.iter().take(NAMED).map(holder).collect();
@@ -33,6 +34,20 @@ pub(super) fn holder(holder: &Holder<'_>) -> String {
     format!("{} (pid {}, {fds})", name(holder.process), holder.id.pid)
 }
 
+/// `server (pid 4866) and helper (pid 4870)`; of many the first ones.
+pub(super) fn processes(holders: &[Holder<'_>]) -> String {
+    const NAMED: usize = 4;
+    let mut names: Vec<String> = holders
+        .iter()
+        .take(NAMED)
+        .map(|holder| process(holder.process, holder.id))
+        .collect();
+    if holders.len() > NAMED {
+        names.push(format!("{} more", holders.len() - NAMED));
+    }
+    join_words(&names)
+}
+
 /// `server (pid 4866)`
 pub(super) fn process(process: Option<&Process>, id: ProcessId) -> String {
     format!("{} (pid {})", name(process), id.pid)
@@ -44,13 +59,15 @@ fn name(process: Option<&Process>) -> String {
     })
 }
 
-/// What may be said about a socket for which no holder was found.
-pub(super) fn nobody(table: &SocketTable<'_>) -> String {
-    if table.snapshot.coverage.owners_complete() {
-        "no process holds it".into()
-    } else {
-        "its holder could not be seen".into()
+/// What may be said about sockets, so many, for which no holder was found.
+pub(super) fn nobody(table: &SocketTable<'_>, sockets: u64) -> String {
+    match (table.owners_complete(), sockets) {
+        (true, 1) => "no process holds it",
+        (true, _) => "no process holds them",
+        (false, 1) => "its holder could not be seen",
+        (false, _) => "their holder could not be seen",
     }
+    .into()
 }
 
 /// `a`, `a and b`, `a, b and c`
@@ -73,17 +90,19 @@ pub(super) fn socket_source(table: &SocketTable<'_>) -> &'static str {
 /// `/proc/4866/fd/3` for each holder, the first ones.
 pub(super) fn descriptor_paths(holders: &[Holder<'_>]) -> String {
     const NAMED: usize = 3;
-    let all: Vec<String> = holders
+    let mut all = holders.iter().flat_map(paths);
+    let named: Vec<String> = all.by_ref().take(NAMED).collect();
+    let more = if all.next().is_some() { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
+}
+
+/// `/proc/4866/fd/3` for each descriptor.
+pub(super) fn paths(holder: &Holder<'_>) -> impl Iterator<Item = String> {
+    let pid = holder.id.pid;
+    holder
+        .fds
         .iter()
-        .flat_map(|holder| {
-            holder
-                .fds
-                .iter()
-                .map(|fd| format!("/proc/{}/fd/{fd}", holder.id.pid))
-        })
-        .collect();
-    let more = if all.len() > NAMED { ", …" } else { "" };
-    format!("{}{more}", all[..all.len().min(NAMED)].join(", "))
+        .map(move |fd| format!("/proc/{pid}/fd/{fd}"))
 }
 
 /// `fd 4`, `fds 4, 5, 6`, `fds 4, 5, 6, 7, 8, 9, … (23)`
@@ -102,7 +121,7 @@ pub(super) fn far_ends<'e>(
     connections: impl Iterator<Item = &'e SocketEntry>,
     table: &SocketTable<'_>,
 ) -> Option<Evidence> {
-    let (mut gone, mut elsewhere, mut here) = (0_u64, 0_u64, Vec::<(String, u64)>::new());
+    let (mut gone, mut elsewhere, mut here) = (0_u64, 0_u64, HashMap::<String, u64>::new());
     for connection in connections {
         match table.far_end(connection) {
             Fact::Known(FarEnd::Gone) => gone += 1,
@@ -113,10 +132,7 @@ pub(super) fn far_ends<'e>(
                     [first, ..] => process(first.process, first.id),
                 };
                 let what = format!("in {}, {owner}", entry.state);
-                match here.iter_mut().find(|(known, _)| *known == what) {
-                    Some((_, count)) => *count += 1,
-                    None => here.push((what, 1)),
-                }
+                *here.entry(what).or_default() += 1;
             }
             Fact::Unknown(_) => elsewhere += 1,
         }
@@ -124,6 +140,7 @@ pub(super) fn far_ends<'e>(
     if gone == 0 && here.is_empty() {
         return None;
     }
+    let mut here: Vec<(String, u64)> = here.into_iter().collect();
     here.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     let mut parts: Vec<String> = here
         .iter()
@@ -135,7 +152,7 @@ pub(super) fn far_ends<'e>(
         parts.push(format!("{rest} others"));
     }
     if gone > 0 {
-        parts.push(format!("{gone} gone from every table"));
+        parts.push(format!("{gone} in no table of this namespace"));
     }
     if elsewhere > 0 {
         parts.push(format!("{elsewhere} not looked up"));
@@ -144,6 +161,17 @@ pub(super) fn far_ends<'e>(
         format!("far ends: {}", join_words(&parts)),
         "sock_diag, exact look-up",
     ))
+}
+
+/// The command that shows where a program is, as its runtime has it.
+pub(super) fn stacks(process: &Process, runtime: Option<Runtime>) -> String {
+    let pid = process.id.pid;
+    match runtime {
+        Some(Runtime::Jvm) => format!("`jstack {pid}`"),
+        Some(Runtime::Python) => format!("`py-spy dump --pid {pid}`"),
+        Some(Runtime::DotNet) => format!("`dotnet-stack report -p {pid}`"),
+        _ => format!("`gdb -p {pid} -batch -ex 'thread apply all bt'`"),
+    }
 }
 
 /// The path of the hierarchy that says most about where a process belongs: the longest.
@@ -157,7 +185,7 @@ pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
 pub(super) fn timeline(oldest: &SocketEntry) -> Option<Evidence> {
     let timeline = oldest.timeline()?;
     Some(Evidence::new(
-        format!("the oldest, from {}: {timeline}", oldest.remote),
+        format!("the oldest, far end {}: {timeline}", oldest.remote),
         "sock_diag, tcp_info",
     ))
 }

@@ -11,7 +11,7 @@ use crate::join::{CloseWait, SocketTable};
 use crate::model::{
     Confidence, Cookie, Coverage, DescriptorUse, EpollRegistration, EpollSet, Fact, Gap, GapKind,
     Inode, Process, ProcessDetail, ProcessId, Queues, Runtime, Snapshot, SocketEntry, TcpInfo,
-    TcpState, Thread, Unknown,
+    TcpState, Thread, Timer, Unknown,
 };
 
 /// Sorts behind the holder.
@@ -30,6 +30,7 @@ pub(super) struct CloseWaitCase {
     registered: Option<Option<u32>>,
     other: Option<Other>,
     coverage: Coverage,
+    runtime: Runtime,
 }
 
 /// A second process, and what it has.
@@ -67,6 +68,7 @@ impl CloseWaitCase {
             registered: None,
             other: None,
             coverage: Coverage::default(),
+            runtime: Runtime::Native,
         }
     }
 
@@ -128,6 +130,14 @@ impl CloseWaitCase {
             other: Some(Other::SameSockets),
             ..self
         }
+    }
+
+    pub(super) fn keepalive(self) -> CloseWaitCase {
+        self.each(|row| row.timer = Timer::Keepalive)
+    }
+
+    pub(super) fn runtime(self, runtime: Runtime) -> CloseWaitCase {
+        CloseWaitCase { runtime, ..self }
     }
 
     /// Opened by the holder: one byte more acknowledged than sent.
@@ -263,7 +273,7 @@ impl CloseWaitCase {
             epoll_sets: Fact::Known(sets.into_iter().collect()),
             io_urings: Fact::Known(Vec::new()),
             frozen: Fact::Known(false),
-            runtime: Fact::Known(Runtime::Native),
+            runtime: Fact::Known(self.runtime),
         }
     }
 
@@ -272,10 +282,7 @@ impl CloseWaitCase {
         let snapshot = self.snapshot();
         let table = SocketTable::new(&snapshot);
         let sockets: Vec<&CloseWait<'_>> = table.close_wait.iter().collect();
-        check(&Leaked {
-            sockets: &sockets,
-            table: &table,
-        });
+        check(&Leaked::new(&sockets, &table));
     }
 }
 

@@ -243,7 +243,8 @@ pub(super) fn known(call: &str, first: u64) -> Fact<SystemCall> {
     if call == "running" {
         return Fact::Known(SystemCall::Running);
     }
-    let arguments = [first, 0, 0, 0, 0, 0];
+    // The second is the number of descriptors that poll waits for.
+    let arguments = [first, 2, 0, 0, 0, 0];
     Fact::Known(SystemCall::In {
         number: 1,
         name: Some(call.into()),

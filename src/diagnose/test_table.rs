@@ -27,6 +27,7 @@ pub(super) struct Case {
     drops: u32,
     waits: Vec<Option<Duration>>,
     looks: Option<(u32, u32, Duration)>,
+    resets: u32,
     group_member: Option<u32>,
     holder: Option<Process>,
 }
@@ -39,6 +40,7 @@ impl Case {
             drops: 0,
             waits: Vec::new(),
             looks: None,
+            resets: 0,
             group_member: None,
             holder: None,
         }
@@ -78,6 +80,11 @@ impl Case {
             looks: Some((left, came, Duration::from_millis(250))),
             ..self
         }
+    }
+
+    /// Besides those that left, so many were reset: their slots are still taken.
+    pub(super) fn resets(self, resets: u32) -> Case {
+        Case { resets, ..self }
     }
 
     pub(super) fn over(self, over: Duration) -> Case {
@@ -129,7 +136,9 @@ impl Case {
         if let Some((left, came, over)) = self.looks {
             let mut before: Vec<SocketEntry> = now.clone();
             before.truncate(now.len() - came as usize);
-            before.extend((0..left).map(|index| queued(1_000 + u64::from(index), None)));
+            before.extend(
+                (0..left + self.resets).map(|index| queued(1_000 + u64::from(index), None)),
+            );
             let queue = self.queue + left - came;
             before[0].queues = Queues::Listen {
                 accept_queue: queue,

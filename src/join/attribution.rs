@@ -6,7 +6,10 @@
 //! listener (v4-mapped addresses under an IPv6 listener) and the device that its listener is bound
 //! to, so both say more about the past than the preference among today's listeners.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use crate::model::{Family, Netns, SocketEntry, TcpState};
 
@@ -14,8 +17,14 @@ use crate::model::{Family, Netns, SocketEntry, TcpState};
 #[derive(Debug)]
 pub struct Listeners<'a> {
     entries: Vec<&'a SocketEntry>,
-    by_port: HashMap<(Netns, u16), Vec<usize>>,
+    /// By address; wildcards by none.
+    by_address: HashMap<(Netns, u16, Option<IpAddr>), Vec<usize>>,
+    /// Answers given before: many connections share a local address, and many listeners may.
+    known: RefCell<HashMap<Dialled, Arc<[usize]>>>,
 }
+
+/// What decides which listener a connection came in through.
+type Dialled = (Netns, Family, SocketAddr, Option<u32>);
 
 /// How well a listener fits; greater is better.
 type Fit = (bool, bool, u8, bool);
@@ -24,14 +33,20 @@ impl<'a> Listeners<'a> {
     /// The listeners among `rows`, in their order.
     pub fn of(rows: impl Iterator<Item = &'a SocketEntry>) -> Listeners<'a> {
         let entries: Vec<_> = rows.filter(|row| row.state == TcpState::Listen).collect();
-        let mut by_port: HashMap<(Netns, u16), Vec<usize>> = HashMap::new();
+        let mut by_address: HashMap<_, Vec<usize>> = HashMap::new();
         for (index, entry) in entries.iter().enumerate() {
-            by_port
-                .entry((entry.netns, entry.local.port()))
+            let ip = entry.local.ip();
+            let address = (!ip.is_unspecified()).then(|| ip.to_canonical());
+            by_address
+                .entry((entry.netns, entry.local.port(), address))
                 .or_default()
                 .push(index);
         }
-        Listeners { entries, by_port }
+        Listeners {
+            entries,
+            by_address,
+            known: RefCell::default(),
+        }
     }
 
     /// The listeners.
@@ -41,12 +56,24 @@ impl<'a> Listeners<'a> {
 
     /// Positions of the listeners that fit `connection` best: none if no listener fits, several
     /// only for a group that shares one address (SO_REUSEPORT).
-    pub fn of_connection(&self, connection: &SocketEntry) -> Vec<usize> {
-        let best = self.fits(connection).map(|(fit, _)| fit).max();
-        self.fits(connection)
-            .filter(|(fit, _)| Some(*fit) == best)
-            .map(|(_, index)| index)
-            .collect()
+    pub fn of_connection(&self, connection: &SocketEntry) -> Arc<[usize]> {
+        let SocketEntry {
+            netns,
+            family,
+            local,
+            bound_device,
+            ..
+        } = *connection;
+        let best_fits = || {
+            let best = self.fits(connection).map(|(fit, _)| fit).max();
+            self.fits(connection)
+                .filter(|(fit, _)| Some(*fit) == best)
+                .map(|(_, index)| index)
+                .collect()
+        };
+        let mut known = self.known.borrow_mut();
+        let answer = known.entry((netns, family, local, bound_device));
+        Arc::clone(answer.or_insert_with(best_fits))
     }
 
     /// Positions of all listeners that fit `connection`, however well.
@@ -55,10 +82,11 @@ impl<'a> Listeners<'a> {
     }
 
     fn fits(&self, connection: &SocketEntry) -> impl Iterator<Item = (Fit, usize)> {
-        let key = (connection.netns, connection.local.port());
-        self.by_port
-            .get(&key)
+        let (netns, port) = (connection.netns, connection.local.port());
+        let exact = connection.local.ip().to_canonical();
+        [Some(exact), None]
             .into_iter()
+            .filter_map(move |address| self.by_address.get(&(netns, port, address)))
             .flatten()
             .filter_map(move |index| Some((fit(self.entries[*index], connection)?, *index)))
     }
@@ -93,7 +121,7 @@ mod tests {
         let rows: Vec<SocketEntry> = listeners.iter().map(|text| listener(text, 0)).collect();
         let found =
             Listeners::of(rows.iter()).of_connection(&connection(dialled, TcpState::Established));
-        assert_eq!(found, expect, "{listeners:?} for {dialled}");
+        assert_eq!(*found, *expect, "{listeners:?} for {dialled}");
     }
 
     #[test]

@@ -78,12 +78,17 @@ impl Filter {
             && (self.remotes.is_empty() || remote())
     }
 
-    pub(super) fn takes_close_wait(&self, socket: &CloseWait<'_>) -> bool {
-        // A queued connection has no holder; its listener's stand for it.
+    /// `kept` are the listeners that passed: a queued connection has no holder, and its listener's
+    /// stand for it.
+    pub(super) fn takes_close_wait(&self, socket: &CloseWait<'_>, kept: &[Listener<'_>]) -> bool {
         let holders_fit = if socket.accepted {
             self.takes_holders(&socket.holders)
         } else {
             self.pids.is_empty() && self.processes.is_empty()
+                || socket.listener.is_some_and(|own| {
+                    kept.iter()
+                        .any(|listener| std::ptr::eq(listener.entry, own))
+                })
         };
         self.takes_addresses(socket.entry) && holders_fit
     }

@@ -1,7 +1,9 @@
 //! Accounts for accept queues: which connections wait in which, how long, and whether they move.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Holder, Listeners};
@@ -19,8 +21,9 @@ pub struct Listener<'a> {
     /// What the queue consists of. Moving if the reads do not agree; unsupported if other
     /// listeners of the same address have a queue too (facts Q9).
     pub queued: Fact<Queued>,
-    /// The connections that wait here; with `shared_queue`, here or in the group's other queues.
-    pub children: Vec<Child<'a>>,
+    /// The connections that wait here, or in the queues of the group that cannot be told apart; the
+    /// oldest first, and those of unknown age last.
+    pub children: Arc<[Child<'a>]>,
     /// The total length of the *other* queues among which `children` are spread.
     pub shared_with: u32,
     /// Connections in SYN_RECV on its address.
@@ -51,7 +54,8 @@ pub struct Queued {
     pub gone: u32,
 }
 
-/// What two looks at a queue tell; for a group whose queues cannot be told apart, of all together.
+/// What two looks at a queue tell; for a group whose queues cannot be told apart, of all together
+/// (`taken` aside).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Movement {
     /// Time between them.
@@ -62,6 +66,9 @@ pub struct Movement {
     pub came: u32,
     /// Connections that were in both.
     pub stayed: u32,
+    /// Slots that were freed, which only `accept()` does: the slot of a connection that was reset
+    /// stays taken (facts Q6).
+    pub taken: u32,
     /// Queue length at the first look.
     pub before: u32,
     /// Queue length at the second look.
@@ -69,9 +76,9 @@ pub struct Movement {
 }
 
 impl Movement {
-    /// Nothing has left the queue.
+    /// Nothing was taken from the queue.
     pub fn is_stuck(&self) -> bool {
-        self.left == 0 && self.after >= self.before
+        self.taken == 0
     }
 }
 
@@ -87,13 +94,7 @@ impl Listener<'_> {
     /// Where the group's queues cannot be told apart, the others may have taken the oldest
     /// connections: only what is left after that is certain.
     pub fn oldest_wait(&self) -> Option<Duration> {
-        let mut waits: Vec<Duration> = self
-            .children
-            .iter()
-            .filter_map(|child| child.waited)
-            .collect();
-        waits.sort_unstable_by(|a, b| b.cmp(a));
-        waits.get(self.shared_with as usize).copied()
+        self.children.get(self.shared_with as usize)?.waited
     }
 
     /// The queue has slots, and no connection in them is left in any table.
@@ -101,6 +102,13 @@ impl Listener<'_> {
         self.queued.known().is_some_and(|queued| {
             queued.gone > 0 && queued.established == 0 && queued.close_wait == 0
         })
+    }
+}
+
+fn accept_queue(listener: &SocketEntry) -> u32 {
+    match listener.queues {
+        Queues::Listen { accept_queue, .. } => accept_queue,
+        Queues::Stream { .. } => 0,
     }
 }
 
@@ -121,10 +129,7 @@ fn pools<'a>(
     listeners: &Listeners<'a>,
     rows: impl Iterator<Item = &'a SocketEntry>,
 ) -> (BTreeMap<Vec<usize>, Pool<'a>>, Vec<&'a SocketEntry>) {
-    let queue_of = |index: &usize| match listeners.entries()[*index].queues {
-        Queues::Listen { accept_queue, .. } => accept_queue,
-        Queues::Stream { .. } => 0,
-    };
+    let queue_of = |index: &usize| accept_queue(listeners.entries()[*index]);
     // Of several listeners, only those with a queue can have a connection in it.
     let with_queue = |mut members: Vec<usize>| {
         if members.iter().any(|index| queue_of(index) > 0) {
@@ -132,19 +137,20 @@ fn pools<'a>(
         }
         members
     };
-    let mut preferred: BTreeMap<Vec<usize>, Vec<&SocketEntry>> = BTreeMap::new();
+    let mut preferred: BTreeMap<Arc<[usize]>, Vec<&SocketEntry>> = BTreeMap::new();
     let mut strays = Vec::new();
     for row in rows.filter(|row| row.is_unaccepted()) {
         match listeners.of_connection(row) {
             members if members.is_empty() => strays.push(row),
-            members => preferred.entry(with_queue(members)).or_default().push(row),
+            members => preferred.entry(members).or_default().push(row),
         }
     }
-    let mut pools: Vec<(Vec<usize>, Vec<&SocketEntry>)> = Vec::new();
+    let mut pools = Merged::default();
     for (members, rows) in preferred {
-        let room: u32 = members.iter().map(queue_of).sum();
+        let members = with_queue(members.to_vec());
+        let room: u32 = members.iter().map(queue_of).fold(0, u32::saturating_add);
         if rows.len() <= room as usize {
-            merge(&mut pools, members, rows);
+            pools.add(members, rows);
         } else {
             // More than those queues hold: some came in before the listener that would take them
             // now was opened, and still wait at another one.
@@ -154,43 +160,52 @@ fn pools<'a>(
                 fitting.entry(members).or_default().push(row);
             }
             for (members, rows) in fitting {
-                merge(&mut pools, members, rows);
+                pools.add(members, rows);
             }
         }
     }
     // Queues in which nothing is visible.
-    let covered: HashSet<usize> = pools
-        .iter()
-        .flat_map(|(members, _)| members)
-        .copied()
-        .collect();
-    for index in (0..listeners.entries().len()).filter(|index| !covered.contains(index)) {
-        if queue_of(&index) > 0 {
-            pools.push((vec![index], Vec::new()));
+    for index in 0..listeners.entries().len() {
+        if queue_of(&index) > 0 && !pools.place_of.contains_key(&index) {
+            pools.add(vec![index], Vec::new());
         }
     }
     let pool = |(members, children): (Vec<usize>, Vec<&'a SocketEntry>)| {
-        let queue = members.iter().map(queue_of).sum();
+        let queue = members.iter().map(queue_of).fold(0, u32::saturating_add);
         (members, Pool { queue, children })
     };
-    (pools.into_iter().map(pool).collect(), strays)
+    (pools.sets.into_iter().flatten().map(pool).collect(), strays)
 }
 
-/// Adds rows that wait at one of `members`, which then share a pool with whoever shares one of them.
-fn merge<'a>(
-    pools: &mut Vec<(Vec<usize>, Vec<&'a SocketEntry>)>,
-    mut members: Vec<usize>,
-    mut rows: Vec<&'a SocketEntry>,
-) {
-    let shares = |pool: &mut (Vec<usize>, _)| pool.0.iter().any(|one| members.contains(one));
-    let shared: Vec<_> = pools.extract_if(.., shares).collect();
-    for (other_members, other_rows) in shared {
-        members.extend(other_members);
-        rows.extend(other_rows);
+/// Sets of listeners with the rows that wait at one of them; sets that share a listener are one.
+#[derive(Default)]
+struct Merged<'a> {
+    sets: Vec<Option<(Vec<usize>, Vec<&'a SocketEntry>)>>,
+    /// In which set a listener is.
+    place_of: HashMap<usize, usize>,
+}
+
+impl<'a> Merged<'a> {
+    /// Adds rows that wait at one of `members`.
+    fn add(&mut self, mut members: Vec<usize>, mut rows: Vec<&'a SocketEntry>) {
+        let shared: BTreeSet<usize> = members
+            .iter()
+            .filter_map(|member| self.place_of.get(member))
+            .copied()
+            .collect();
+        for place in shared {
+            if let Some((other_members, other_rows)) = self.sets[place].take() {
+                members.extend(other_members);
+                rows.extend(other_rows);
+            }
+        }
+        members.sort_unstable();
+        members.dedup();
+        let place = self.sets.len();
+        self.place_of
+            .extend(members.iter().map(|member| (*member, place)));
+        self.sets.push(Some((members, rows)));
     }
-    members.sort_unstable();
-    members.dedup();
-    pools.push((members, rows));
 }
 
 /// Every listener with its queue, and the unaccepted connections that no listener matches.
@@ -224,29 +239,34 @@ pub(super) fn account<'a>(
             .map(|read| (read.after, read.pool(&identities)))
             .collect();
         let queued = pool_account(&pool, earlier.last().map(|(_, pool)| pool));
-        let movement = movement(&pool, &earlier, snapshot);
-        let watched = movement.map_or(Duration::ZERO, |movement| movement.over);
+        let change = change(&pool, &earlier, snapshot);
+        let watched = change.as_ref().map(|change| change.over);
         let before: HashSet<Identity> = earlier
             .first()
             .map(|(_, pool)| pool.children.iter().map(|row| identity(row)).collect())
             .unwrap_or_default();
-        let children: Vec<Child<'a>> = pool
+        let mut children: Vec<Child<'a>> = pool
             .children
             .iter()
-            .map(|row| {
-                let watched = Some(watched).filter(|_| before.contains(&identity(row)));
-                Child {
-                    entry: row,
-                    waited: row.wait().max(watched.filter(|w| !w.is_zero())),
-                }
+            .map(|row| Child {
+                entry: row,
+                waited: row
+                    .wait()
+                    .max(watched.filter(|_| before.contains(&identity(row)))),
             })
             .collect();
-        for index in &members {
+        children.sort_by_key(|child| Reverse(child.waited));
+        let children: Arc<[Child<'a>]> = children.into();
+        let is_alone = members.len() == 1;
+        for (index, identity) in members.iter().zip(&identities) {
             let account = &mut accounts[*index];
-            account.children = children.clone();
+            account.children = Arc::clone(&children);
             account.shared_with = pool.queue.saturating_sub(account.accept_queue);
-            account.movement = movement;
-            account.queued = if members.len() == 1 {
+            account.movement = change.as_ref().map(|change| {
+                let before = earlier_reads.first().map_or(0, |read| read.queue(identity));
+                change.of_member(is_alone, before, account.accept_queue)
+            });
+            account.queued = if is_alone {
                 queued.clone()
             } else {
                 Fact::Unknown(Unknown::Unsupported)
@@ -273,7 +293,7 @@ fn empty_account(entry: &SocketEntry) -> Listener<'_> {
             close_wait: 0,
             gone: 0,
         }),
-        children: Vec::new(),
+        children: Arc::new([]),
         shared_with: 0,
         syn_recv: 0,
         movement: None,
@@ -285,7 +305,8 @@ fn empty_account(entry: &SocketEntry) -> Listener<'_> {
 struct EarlierRead<'a> {
     after: Duration,
     pools: Vec<Pool<'a>>,
-    pool_of: HashMap<Identity, usize>,
+    /// The pool of a listener, and the length of its own queue.
+    pool_of: HashMap<Identity, (usize, u32)>,
 }
 
 fn earlier_reads(snapshot: &Snapshot) -> Vec<EarlierRead<'_>> {
@@ -303,8 +324,9 @@ fn earlier_reads(snapshot: &Snapshot) -> Vec<EarlierRead<'_>> {
             };
             for (members, pool) in pools(&listeners, read.sockets.iter()).0 {
                 for member in members {
-                    let listener = identity(listeners.entries()[member]);
-                    earlier.pool_of.insert(listener, earlier.pools.len());
+                    let listener = listeners.entries()[member];
+                    let (place, queue) = (earlier.pools.len(), accept_queue(listener));
+                    earlier.pool_of.insert(identity(listener), (place, queue));
                 }
                 earlier.pools.push(pool);
             }
@@ -319,17 +341,22 @@ impl<'a> EarlierRead<'a> {
         let indices: BTreeSet<usize> = members
             .iter()
             .filter_map(|member| self.pool_of.get(member))
-            .copied()
+            .map(|(place, _)| *place)
             .collect();
         let mut merged = Pool {
             queue: 0,
             children: Vec::new(),
         };
         for index in indices {
-            merged.queue += self.pools[index].queue;
+            merged.queue = merged.queue.saturating_add(self.pools[index].queue);
             merged.children.extend(&self.pools[index].children);
         }
         merged
+    }
+
+    /// The length of one listener's queue then.
+    fn queue(&self, listener: &Identity) -> u32 {
+        self.pool_of.get(listener).map_or(0, |(_, queue)| *queue)
     }
 }
 
@@ -364,12 +391,58 @@ fn pool_account(pool: &Pool<'_>, before: Option<&Pool<'_>>) -> Fact<Queued> {
     })
 }
 
+/// What became of a pool between the first read and the last one.
+struct Change {
+    over: Duration,
+    left: u32,
+    came: u32,
+    stayed: u32,
+    before: u32,
+    after: u32,
+    /// Slots of the first read in which no connection was visible.
+    hidden: u32,
+    /// How many of the oldest connections of the first read were still there, up to the first that
+    /// was not, or whose age is not known.
+    oldest_stayed: u32,
+}
+
+impl Change {
+    /// What it says about one listener, whose queue had these lengths.
+    ///
+    /// What left was accepted, or was reset and left its slot taken; only the slots tell which.
+    /// Both are read a moment apart, so no more is taken than has left or could not be seen. A
+    /// queue is taken from in the order of arrival: where so many of the oldest stayed that one of
+    /// them is at the head of this queue, nothing was taken from it, whatever the group's others do.
+    fn of_member(&self, is_alone: bool, before: u32, after: u32) -> Movement {
+        let others = self.before.saturating_sub(before);
+        let (before, after) = if is_alone {
+            (before, after)
+        } else {
+            (self.before, self.after)
+        };
+        let freed = before.saturating_add(self.came).saturating_sub(after);
+        let head_stayed = !is_alone && self.oldest_stayed > others;
+        Movement {
+            over: self.over,
+            left: self.left,
+            came: self.came,
+            stayed: self.stayed,
+            taken: match head_stayed {
+                true => 0,
+                false => freed.min(self.left.saturating_add(self.hidden)),
+            },
+            before,
+            after,
+        }
+    }
+}
+
 /// Compares the first read with the last one, if there is time between them.
-fn movement(
+fn change(
     pool: &Pool<'_>,
     earlier: &[(Duration, Pool<'_>)],
     snapshot: &Snapshot,
-) -> Option<Movement> {
+) -> Option<Change> {
     /// Reads this close together were made to get one account, not to see movement.
     const SHORTEST: Duration = Duration::from_millis(20);
     let (first_at, first) = earlier.first()?;
@@ -382,12 +455,20 @@ fn movement(
     };
     let (before, now) = (ids(first), ids(pool));
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    Some(Movement {
+    let mut oldest_first: Vec<&SocketEntry> = first.children.clone();
+    oldest_first.sort_by_key(|row| Reverse(row.wait()));
+    let ages_known = oldest_first.iter().all(|row| row.wait().is_some());
+    let still_there = oldest_first
+        .iter()
+        .take_while(|row| ages_known && now.contains(&identity(row)));
+    Some(Change {
         over,
         left: number(before.difference(&now).count()),
         came: number(now.difference(&before).count()),
         stayed: number(now.intersection(&before).count()),
         before: first.queue,
         after: pool.queue,
+        hidden: first.queue.saturating_sub(number(before.len())),
+        oldest_stayed: number(still_there.count()),
     })
 }

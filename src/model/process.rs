@@ -187,7 +187,6 @@ impl EpollRegistration {
     const EXCLUSIVE: u32 = 1 << 28;
     const ONESHOT: u32 = 1 << 30;
     const EDGE_TRIGGERED: u32 = 1 << 31;
-    const ALWAYS_REPORTED: u32 = 0x008 | 0x010;
 
     /// EPOLLET.
     pub fn edge_triggered(self) -> bool {
@@ -209,13 +208,14 @@ impl EpollRegistration {
         self.events & (Self::IN | Self::RDNORM) != 0
     }
 
-    /// A one-shot registration that has fired: no event bits are left (facts O2).
+    /// A one-shot registration that has fired: no event bits are left (facts O2), not even
+    /// EPOLLERR and EPOLLHUP, which the kernel adds to whatever a program asks for.
     pub fn is_spent(self) -> bool {
         const FLAGS: u32 = EpollRegistration::EXCLUSIVE
             | EpollRegistration::ONESHOT
             | EpollRegistration::EDGE_TRIGGERED
             | 1 << 29;
-        self.one_shot() && self.events & !(FLAGS | Self::ALWAYS_REPORTED) == 0
+        self.one_shot() && self.events & !FLAGS == 0
     }
 }
 

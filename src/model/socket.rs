@@ -211,6 +211,20 @@ impl SocketEntry {
     pub fn close_wait_age(&self) -> Option<Duration> {
         self.info.map(|info| info.since_ack_received)
     }
+
+    /// Whether a socket in CLOSE_WAIT may have been in it for `age`. True where that cannot be told.
+    ///
+    /// The answer to a keepalive probe is an ACK like that of the FIN, and makes the socket look as
+    /// young as itself: with Go's probes, one every 15 s, never older than that. So with such a
+    /// timer it is enough that no data has moved for `age`, and that the last ACK is no news.
+    pub fn may_be_in_close_wait_for(&self, age: Duration) -> bool {
+        const NEWS: Duration = Duration::from_secs(1);
+        self.info.is_none_or(|info| {
+            let idle = info.since_data_sent.min(info.since_data_received);
+            info.since_ack_received >= age
+                || self.timer == Timer::Keepalive && idle >= age && info.since_ack_received >= NEWS
+        })
+    }
 }
 
 /// What happened on a connection, as times before now: what a capture of its packets would show.

@@ -2,15 +2,25 @@
 
 use std::io::{self, Write};
 
+use super::wrap::wrap;
 use crate::model::Coverage;
 
-/// One line for each thing that was not seen, with what would show it; nothing if all was.
-pub fn write_coverage(to: &mut dyn Write, coverage: &Coverage) -> io::Result<()> {
+/// One entry for each thing that was not seen, with what would show it; nothing if all was.
+/// Broken between words to `width` columns, if there is a limit.
+pub fn write_coverage(
+    to: &mut dyn Write,
+    coverage: &Coverage,
+    width: Option<usize>,
+) -> io::Result<()> {
     for gap in &coverage.gaps {
-        write!(to, "tcpleak: not seen: {}: {}", gap.what, gap.why)?;
-        match &gap.needs {
-            Some(needs) => writeln!(to, " (needs {needs})")?,
-            None => writeln!(to)?,
+        let needs = gap.needs.as_ref().map(|needs| format!(" (needs {needs})"));
+        let (what, why) = (&gap.what, &gap.why);
+        let text = format!(
+            "tcpleak: not seen: {what}: {why}{}",
+            needs.unwrap_or_default()
+        );
+        for line in wrap(&text, width) {
+            writeln!(to, "{line}")?;
         }
     }
     Ok(())

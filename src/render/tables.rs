@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::Layout;
 use super::style::{Style, paint};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
-use crate::model::{Direction, Fact, Unknown, human_duration, printable};
+use crate::model::{Direction, Fact, OwnerSource, Unknown, human_duration, printable};
 use crate::report::Report;
 
 /// From this width on, tables have room for all columns and for who the holder is.
@@ -69,6 +70,30 @@ pub(super) fn write_listeners(
         ]);
     }
     rows.write(to, "Listeners")
+}
+
+/// Unaccepted connections whose listener is unknown, by local address.
+pub(super) fn write_strays(
+    to: &mut dyn Write,
+    report: &Report<'_>,
+    layout: Layout,
+) -> io::Result<()> {
+    let mut by_address: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+    for row in &report.table.strays {
+        *by_address.entry(row.local).or_default() += 1;
+    }
+    if by_address.is_empty() {
+        return Ok(());
+    }
+    let columns = [
+        Column::left("LISTENER UNKNOWN"),
+        Column::right("UNACCEPTED"),
+    ];
+    let mut rows = Rows::new(layout, &columns);
+    for (address, count) in by_address {
+        rows.push([address.to_string(), count.to_string()]);
+    }
+    rows.write(to, "Unaccepted connections that match no listener")
 }
 
 /// CLOSE_WAIT sockets, grouped, or each of them.
@@ -180,10 +205,10 @@ fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> Str
 /// Short: `server(4866)`; in wide layouts with user and unit.
 fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> String {
     if holders.is_empty() {
-        return if table.snapshot.coverage.owners_complete() {
-            "none"
-        } else {
-            "not seen"
+        return match table.snapshot.owner_source {
+            OwnerSource::None => "not looked up",
+            OwnerSource::Procfs if table.owners_complete() => "none",
+            OwnerSource::Procfs => "not seen",
         }
         .into();
     }

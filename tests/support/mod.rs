@@ -25,5 +25,10 @@ pub(crate) fn cannot_run(why: &str) {
         std::env::var_os(REQUIRED).is_none_or(|value| value != "1"),
         "not tested, and {REQUIRED} is set: {why}"
     );
-    eprintln!("NOT TESTED: {why}");
+    say(&format!("NOT TESTED: {why}"));
+}
+
+/// Tells whoever reads the output of the tests.
+pub(crate) fn say(what: &str) {
+    eprintln!("{what}");
 }

@@ -1,11 +1,11 @@
 //! What the holder does with its leaked sockets at this moment, which refines every cause.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::leaked::{Leaked, Watched};
 use super::phrase;
 use crate::diagnose::wait::Wait;
-use crate::model::{Evidence, Fact, count_of};
+use crate::model::{Evidence, Fact, Runtime, count_of};
 
 /// What keeps the holder from getting further.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,9 @@ pub(super) enum Attention {
     Halted,
     /// No thread waits for events; they sleep in these calls.
     Blocked(Vec<String>),
+    /// Other threads wait for events, and as many as there are such sockets, or more, sleep in
+    /// this call.
+    HandlersBlocked(String, usize),
     /// It runs.
     Busy,
     /// Their one-shot registrations have fired.
@@ -65,12 +68,34 @@ pub(super) fn of(leaked: &Leaked<'_, '_>) -> Option<Attention> {
     if registered.iter().any(|r| r.edge_triggered()) && fin_unread {
         return Some(Attention::EdgeTriggered);
     }
+    if registered.is_empty()
+        && let Some((call, count)) = blocked_alike(waits)
+        && count >= leaked.sockets.len()
+    {
+        return Some(Attention::HandlersBlocked(call, count));
+    }
     let has_sets = watched
         .detail
         .epoll_sets
         .known()
         .is_some_and(|sets| !sets.is_empty());
     (registered.is_empty() && has_sets).then_some(Attention::Unwatched)
+}
+
+/// The call in which most threads sleep, whatever the descriptor, and how many do. Not futex, in
+/// which the idle threads of a pool sleep too.
+fn blocked_alike(waits: &[Wait]) -> Option<(String, usize)> {
+    let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
+    for wait in waits {
+        match wait {
+            Wait::Blocked { call, .. } if call != "futex" => {
+                *calls.entry(call).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    let most = calls.into_iter().max_by_key(|(_, count)| *count)?;
+    Some((most.0.to_owned(), most.1))
 }
 
 impl Attention {
@@ -86,33 +111,60 @@ impl Attention {
                 "; every thread is {}: a handler that hangs, rather than a forgotten close",
                 calls.join(" or ")
             ),
+            Attention::HandlersBlocked(call, count) => format!(
+                "; {} of {who} {} asleep in {call}: handlers that hang, rather than a forgotten \
+                 close",
+                count_of(*count as u64, "thread"),
+                if *count == 1 { "is" } else { "are" }
+            ),
             Attention::Busy => "; it is computing, and none of its threads waits for events".into(),
             Attention::Spent => {
                 "; their one-shot registrations have fired and were not armed again".into()
+            }
+            Attention::EdgeTriggered if watched.detail.runtime == Fact::Known(Runtime::Go) => {
+                "; no goroutine reads from them (Go registers every socket edge-triggered)".into()
             }
             Attention::EdgeTriggered => {
                 "; they are registered edge-triggered: it stopped reading before EAGAIN".into()
             }
             Attention::Masked => "; they are registered without EPOLLIN".into(),
             Attention::Unwatched => {
-                "; they are in none of its epoll sets: no event will remind it of them".into()
+                "; they are in none of its epoll sets: the end of file wakes nobody, so that \
+                 something else (a back end's answer, a timer, another thread) has to make it look"
+                    .into()
             }
         })
     }
 
     /// Where the remedy is not in the code that reads.
     pub(super) fn remedy(&self, leaked: &Leaked<'_, '_>) -> Option<String> {
-        let pid = leaked.watched()?.process.id.pid;
+        let watched = leaked.watched()?;
+        let pid = watched.process.id.pid;
         match self {
             Attention::Halted => Some(format!(
                 "Let it run again (`kill -CONT {pid}`, or thaw its cgroup); it then sees the end \
                  of file by itself."
             )),
-            Attention::Blocked(_) => Some(format!(
-                "End what it waits for, or restart it; `gdb -p {pid} -batch -ex 'thread apply all \
-                 bt'` shows where it hangs. In the program: time limits on every call that can \
-                 wait."
+            Attention::Blocked(_) | Attention::HandlersBlocked(..) => Some(format!(
+                "End what it waits for, or restart it; {} shows where it hangs. In the program: time limits on every call that can \
+                 wait.",
+                phrase::stacks(watched.process, watched.detail.runtime.known().copied())
             )),
+            Attention::EdgeTriggered if watched.detail.runtime == Fact::Known(Runtime::Go) => Some(
+                "In the program: a goroutine has to read each to the end of file, then close it; \
+                 for an HTTP client that is `defer resp.Body.Close()` after every request, those \
+                 with an error status too. Until then only a restart releases the descriptors; \
+                 CLOSE_WAIT has no timeout."
+                    .into(),
+            ),
+            Attention::Unwatched if watched.detail.runtime == Fact::Known(Runtime::Haproxy) => {
+                Some(
+                    "A proxy that waits for its back end does not look at the client meanwhile: \
+                     see the back end first (`show sess` on the stats socket). `option \
+                     abortonclose` lets it see clients that have left."
+                        .into(),
+                )
+            }
             Attention::Busy
             | Attention::Spent
             | Attention::EdgeTriggered
@@ -133,7 +185,7 @@ pub(super) fn evidence(leaked: &Leaked<'_, '_>) -> Vec<Evidence> {
         && !sets.is_empty()
     {
         evidence.push(Evidence::new(
-            registration_fact(&watched, leaked.sockets.len()),
+            registration_fact(watched, leaked.sockets.len()),
             format!("/proc/{pid}/fdinfo"),
         ));
     }
@@ -212,6 +264,23 @@ mod tests {
         );
         check(case().thread('R', "running", 0), Some(Attention::Busy));
         check(case().thread('S', "accept4", 3), None);
+    }
+
+    #[test]
+    fn handlers_that_hang_beside_a_loop_that_waits() {
+        let server = case().thread('S', "poll", 0);
+        let two = server
+            .thread('S', "clock_nanosleep", 0)
+            .thread('S', "clock_nanosleep", 0);
+        check(two.clone(), None);
+        check(
+            two.thread('S', "clock_nanosleep", 0),
+            Some(Attention::HandlersBlocked("clock_nanosleep".into(), 3)),
+        );
+        let idle_pool = (0..3).fold(case().thread('S', "poll", 0), |case, _| {
+            case.thread('S', "futex", 0)
+        });
+        check(idle_pool, None);
     }
 
     #[test]

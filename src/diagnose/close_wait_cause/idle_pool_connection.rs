@@ -2,7 +2,7 @@
 
 use super::{Cause, CauseId, Judgement, Leaked, Reason, phrase};
 use crate::join::CloseWait;
-use crate::model::{Confidence, Direction};
+use crate::model::{Confidence, Direction, Runtime};
 
 pub(super) const CAUSE: Cause = Cause {
     id: CauseId::IdlePoolConnection,
@@ -22,6 +22,13 @@ fn judge(leaked: &Leaked<'_, '_>) -> Judgement {
             && socket.direction == Some(Direction::Outbound)
     };
     if leaked.sockets.len() > LARGEST_POOL || !leaked.sockets.iter().all(idle) {
+        return Judgement::DoesNotHold;
+    }
+    // Their pools read on while a connection idles, and close it at the end of file.
+    let runtime = leaked
+        .watched()
+        .and_then(|it| it.detail.runtime.known().copied());
+    if matches!(runtime, Some(Runtime::Go | Runtime::Node)) {
         return Judgement::DoesNotHold;
     }
     let who = match leaked.sockets[0].holders.first() {
@@ -70,6 +77,15 @@ mod tests {
             "client pool",
         );
         expect_cause(&pool(65).recv_q(1), judge, None, "");
+    }
+
+    #[test]
+    fn pools_that_read_on_would_have_closed_them() {
+        let client = CloseWaitCase::sockets(6).outbound().recv_q(1);
+        let waiting = client.thread('S', "epoll_wait", 9);
+        expect_cause(&waiting.clone().runtime(Runtime::Go), judge, None, "");
+        let python = waiting.runtime(Runtime::Python);
+        expect_cause(&python, judge, Some(Confidence::Likely), "client pool");
     }
 
     #[test]

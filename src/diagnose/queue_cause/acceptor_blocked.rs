@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Cause, CauseId, Judgement, Reason, Stuck};
+use super::stuck::Judged;
+use super::{Cause, CauseId, Judgement, Reason, Stuck, phrase};
 use crate::diagnose::wait::Wait;
-use crate::model::{Confidence, Thread, printable};
+use crate::model::{Confidence, Runtime, Thread, printable};
 
 pub(super) const CAUSE: Cause = Cause {
     id: CauseId::AcceptorBlocked,
@@ -18,22 +19,23 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
     if stuck.sleepers_on_listener() > 0 || stuck.waits().any(|wait| *wait == Wait::Running) {
         return Judgement::DoesNotHold;
     }
-    let named = named_acceptors(stuck);
-    let blocked = |wait: &Wait| match wait {
-        Wait::Blocked { .. } => Some(wait.to_string()),
-        _ => None,
+    let known = known_acceptors(stuck);
+    let waits: Vec<&Wait> = match &known {
+        Some(known) => known.waits.clone(),
+        None => stuck.waits().collect(),
+    };
+    // A thread that is known to accept may sleep on a set without the listener: Node in execSync().
+    let is_blocked = |wait: &Wait| match wait {
+        // In accept on another listener, since nobody sleeps on this one.
+        Wait::Blocked { .. } | Wait::Accept { .. } => true,
+        Wait::Epoll { .. } => known.as_ref().is_some_and(|known| known.runs_the_loop),
+        _ => false,
     };
     let mut calls: BTreeMap<String, usize> = BTreeMap::new();
-    let named_waits: Vec<&Wait> = named.iter().map(|(_, wait)| *wait).collect();
-    let waits: Vec<&Wait> = if named.is_empty() {
-        stuck.waits().collect()
-    } else {
-        named_waits
-    };
-    for call in waits.iter().filter_map(|wait| blocked(wait)) {
-        *calls.entry(call).or_default() += 1;
+    for wait in waits.iter().filter(|wait| is_blocked(wait)) {
+        *calls.entry(wait.to_string()).or_default() += 1;
     }
-    if calls.is_empty() || !named.is_empty() && calls.values().sum::<usize>() < named.len() {
+    if calls.is_empty() || known.is_some() && calls.values().sum::<usize>() < waits.len() {
         return Judgement::DoesNotHold;
     }
     // Threads that wait for events elsewhere may be the ones that do not poll the listener.
@@ -46,49 +48,107 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         return Judgement::DoesNotHold;
     }
     let mut calls: Vec<(String, usize)> = calls.into_iter().collect();
-    calls.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    // Threads of a pool that idle sleep in futex, many of them: other calls tell more.
+    let only_futex = calls.iter().all(|(call, _)| call == IN_FUTEX);
+    calls.sort_by_key(|(call, count)| (call == IN_FUTEX, std::cmp::Reverse(*count)));
     let where_: Vec<String> = calls.iter().take(3).map(|(call, _)| call.clone()).collect();
-    let who = match &named[..] {
-        [(thread, _), ..] => format!("thread {} of {}", printable(&thread.comm), stuck.names()),
-        [] => stuck.names(),
-    };
-    let be = if stuck.judged.len() == 1 { "is" } else { "are" };
-    let so = if !named.is_empty() {
-        "its name says that it accepts, and it does not until that returns"
-    } else if others_wait {
-        "the threads that wait for events do not wait for this listener, so it may be the one \
-         that is to accept"
+    let be = if known.is_some() {
+        "is"
     } else {
-        "no thread waits for events or in accept(), so nobody takes new connections until that \
-         returns"
+        stuck.verb("is", "are")
+    };
+    let (who, so) = match &known {
+        Some(known) => (known.who.clone(), known.so),
+        None if others_wait => (
+            stuck.names(),
+            "the threads that wait for events do not wait for this listener, so it may be the one \
+             that is to accept",
+        ),
+        None if only_futex && !registered => (
+            stuck.names(),
+            "no thread waits for events or in accept(): the one that accepts waits for a lock or a \
+             free place, or it has ended",
+        ),
+        None => (
+            stuck.names(),
+            "no thread waits for events or in accept() on this listener, so nobody takes its \
+             connections until that returns",
+        ),
     };
     Judgement::Holds(Reason {
-        confidence: if others_wait && !registered {
+        confidence: if others_wait && !registered && known.is_none() {
             Confidence::Possible
         } else {
             Confidence::Likely
         },
-        summary: format!("{who} {be} {}: {so}", where_.join(", ")),
+        summary: format!("{who} {be} {}: {so}", where_.join(" or ")),
         evidence: Vec::new(),
         remedy: remedy(stuck, &waits),
     })
 }
 
-/// Threads whose own name says that accepting is their work. The kernel keeps 15 bytes of a name,
-/// so Tomcat's `http-nio-8080-Acceptor` is `http-nio-8080-A`.
-fn named_acceptors<'s>(stuck: &'s Stuck<'_, '_>) -> Vec<(&'s Thread, &'s Wait)> {
-    const NAME_LENGTH: usize = 15;
-    let says_so = |thread: &Thread| {
-        let name = String::from_utf8_lossy(&thread.comm).to_ascii_lowercase();
-        let last = name.rsplit('-').next().unwrap_or_default();
-        let cut_short = thread.comm.len() == NAME_LENGTH && last != name && !last.is_empty();
-        name.contains("accept") || cut_short && "acceptor".starts_with(last)
+const IN_FUTEX: &str = "asleep in futex";
+
+/// Threads of which is known that accepting is their work.
+struct KnownAcceptors<'s> {
+    who: String,
+    so: &'static str,
+    waits: Vec<&'s Wait>,
+    /// They run the event loop in which the listener is.
+    runs_the_loop: bool,
+}
+
+fn known_acceptors<'s>(stuck: &'s Stuck<'_, '_>) -> Option<KnownAcceptors<'s>> {
+    let named = named_acceptors(stuck);
+    if let Some((thread, _)) = named.first() {
+        return Some(KnownAcceptors {
+            who: format!("thread {} of {}", printable(&thread.comm), stuck.names()),
+            so: "its name says that it accepts, and it does not until that returns",
+            waits: named.into_iter().map(|(_, wait)| wait).collect(),
+            runs_the_loop: false,
+        });
+    }
+    // Node's loop, with every listener, is on the main thread.
+    if stuck.runtime() != Some(Runtime::Node) || stuck.registrations().next().is_none() {
+        return None;
+    }
+    let main_thread = |judged: &'s Judged<'_>| {
+        let mut threads = judged.threads.iter();
+        threads.find(|(thread, _)| thread.tid == judged.process.id.pid)
     };
+    let waits = stuck.judged.iter().filter_map(main_thread);
+    Some(KnownAcceptors {
+        who: format!("the main thread of {}", stuck.names()),
+        so: "it runs Node's event loop and every handler, and nothing else happens until that \
+             returns (a synchronous call in a handler: execSync, Atomics.wait)",
+        waits: waits.map(|(_, wait)| wait).collect(),
+        runs_the_loop: true,
+    })
+    .filter(|known| !known.waits.is_empty())
+}
+
+/// Threads whose own name says that accepting is their work.
+fn named_acceptors<'s>(stuck: &'s Stuck<'_, '_>) -> Vec<(&'s Thread, &'s Wait)> {
+    let says_so = |thread: &Thread| is_acceptors_name(&String::from_utf8_lossy(&thread.comm));
     let threads = stuck.judged.iter().flat_map(|judged| &judged.threads);
     threads
         .filter(|(thread, _)| says_so(thread))
         .map(|(thread, wait)| (*thread, wait))
         .collect()
+}
+
+/// The kernel keeps 15 bytes of a name: Tomcat's `http-nio-8080-Acceptor` is `http-nio-8080-A`.
+fn is_acceptors_name(name: &str) -> bool {
+    const NAME_LENGTH: usize = 15;
+    let name = name.to_ascii_lowercase();
+    if name.contains("accept") {
+        return true;
+    }
+    let last = name.rsplit('-').next().unwrap_or_default();
+    // Fewer letters of the word are in many names, but not behind the name of a connector.
+    let is_told = last.len() >= "acc".len() || name.contains("http-") || name.contains("ajp-");
+    let cut_short = name.len() == NAME_LENGTH && last != name && !last.is_empty();
+    cut_short && is_told && "acceptor".starts_with(last)
 }
 
 /// What the calls are about, where a descriptor tells.
@@ -103,10 +163,8 @@ fn remedy(stuck: &Stuck<'_, '_>, waits: &[&Wait]) -> String {
             judged.process.id.pid
         ),
         (None, Some(judged)) => {
-            format!(
-                " `gdb -p {} -batch -ex 'thread apply all bt'` shows where.",
-                judged.process.id.pid
-            )
+            let runtime = judged.detail.runtime.known().copied();
+            format!(" {} shows where.", phrase::stacks(judged.process, runtime))
         }
         _ => String::new(),
     };
@@ -145,6 +203,29 @@ mod tests {
     }
 
     #[test]
+    fn names_of_acceptors_however_they_are_cut() {
+        for name in ["acceptor", "my-acceptor", "http-nio-8080-A"] {
+            assert!(is_acceptors_name(name), "{name}");
+        }
+        for name in ["http-nio-8080-P", "http-nio-127.0.", "java"] {
+            assert!(!is_acceptors_name(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn waiting_for_another_listener_is_blocking_too() {
+        let case = StuckCase::unregistered().thread('S', "accept4", 9);
+        expect(
+            &case,
+            judge,
+            Some(Confidence::Likely),
+            "asleep in accept on fd 9",
+        );
+        let own = StuckCase::unregistered().thread('S', "accept4", 3);
+        expect(&own, judge, None, "");
+    }
+
+    #[test]
     fn a_thread_that_is_named_acceptor_is_the_one() {
         let case = StuckCase::unregistered()
             .thread('S', "epoll_wait", 4)
@@ -155,6 +236,41 @@ mod tests {
             Some(Confidence::Likely),
             "thread http-nio-8080-A",
         );
+    }
+
+    #[test]
+    fn calls_that_idle_threads_make_come_last() {
+        let redis = StuckCase::epoll(0x19)
+            .thread('S', "futex", 0)
+            .thread('S', "futex", 0)
+            .thread('S', "clock_nanosleep", 0);
+        let likely = Some(Confidence::Likely);
+        expect(
+            &redis,
+            judge,
+            likely,
+            "in clock_nanosleep or asleep in futex",
+        );
+        let java = StuckCase::unregistered().thread('S', "futex", 0);
+        expect(&java, judge, likely, "or it has ended");
+    }
+
+    #[test]
+    fn the_main_thread_runs_nodes_loop() {
+        let node = |call, set| {
+            StuckCase::epoll(0x19)
+                .runtime(Runtime::Node)
+                .thread('S', call, set)
+        };
+        let likely = Some(Confidence::Likely);
+        expect(
+            &node("epoll_wait", 20),
+            judge,
+            likely,
+            "main thread of server",
+        );
+        expect(&node("futex", 0), judge, likely, "asleep in futex");
+        expect(&node("epoll_wait", 4), judge, None, "");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cause, CauseId, Judgement, Reason, Stuck};
+use super::{Cause, CauseId, Judgement, Reason, Stuck, phrase};
 use crate::diagnose::wait::Wait;
 use crate::model::{Confidence, Evidence, Thread, human_duration};
 
@@ -37,7 +37,9 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
     let used = used_ticks(thread)
         .map(|ticks| TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX)));
     let share = used.zip(over);
-    let others_wait = stuck.waits().any(Wait::is_for_events);
+    // Where the listener is registered, those that sleep on other sets are not to accept.
+    let others_wait =
+        stuck.registrations().next().is_none() && stuck.waits().any(Wait::is_for_events);
     let confidence = match share {
         Some((used, over)) if used * 2 >= over && !others_wait => Confidence::Likely,
         // It may be waiting for a core, or work for a thread that has nothing to do with this.
@@ -58,15 +60,16 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
     Judgement::Holds(Reason {
         confidence,
         summary: format!(
-            "{} is computing (thread {}), and the queue does not get its turn",
+            "{} {} computing (thread {}), and the queue does not get its turn",
             stuck.names(),
+            stuck.verb("is", "are"),
             thread.tid
         ),
         evidence: evidence.into_iter().collect(),
         remedy: format!(
-            "See what it computes: `perf top -p {pid}`, `gdb -p {pid} -batch -ex bt`, py-spy, jstack. \
-             If it does not end by itself, restart it. In the program: long work off the thread \
-             that accepts."
+            "See what it computes: `perf top -p {pid}`, {}. If it does not end by itself, restart it. In the program: long work off the thread \
+             that accepts.",
+            phrase::stacks(judged.process, judged.detail.runtime.known().copied())
         ),
     })
 }
@@ -100,6 +103,14 @@ mod tests {
             .running(Some(('R', 25)))
             .thread('S', "poll", 0);
         expect(&case, judge, Some(Confidence::Possible), "computing");
+    }
+
+    #[test]
+    fn threads_on_sets_without_the_listener_are_not_to_accept() {
+        let node = StuckCase::epoll(0x19)
+            .running(Some(('R', 25)))
+            .thread('S', "epoll_wait", 9);
+        expect(&node, judge, Some(Confidence::Likely), "computing");
     }
 
     #[test]

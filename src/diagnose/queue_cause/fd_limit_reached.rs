@@ -76,9 +76,10 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
             .collect(),
         remedy: format!(
             "Find what fills them (`ls -l /proc/{pid}/fd`) and close it; \
-             `prlimit --pid {pid} --nofile={}` gives it room at once, up to the hard limit. An \
-             edge-triggered server then still sleeps until the next connection comes.",
-            limit.saturating_mul(2)
+             `prlimit --pid {pid} --nofile={more}:` gives it room at once, up to the hard limit \
+             (which root can raise: `--nofile={more}:{more}`). An edge-triggered server then still \
+             sleeps until the next connection comes.",
+            more = limit.saturating_mul(2)
         ),
     })
 }

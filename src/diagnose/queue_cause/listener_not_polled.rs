@@ -2,7 +2,7 @@
 
 use super::{Cause, CauseId, Judgement, Reason, Stuck};
 use crate::diagnose::wait::Wait;
-use crate::model::Confidence;
+use crate::model::{Confidence, Runtime};
 
 pub(super) const CAUSE: Cause = Cause {
     id: CauseId::ListenerNotPolled,
@@ -40,9 +40,10 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
             .any(|(judged, r)| !r.registration.edge_triggered() && judged.sleepers_in(r) > 0);
         return if level {
             Judgement::CannotTell(format!(
-                "{} waits for this very listener, level-triggered, and sleeps: that cannot last, \
-                 so it was read in the middle of a change; look again",
-                stuck.names()
+                "{} {} for this very listener, level-triggered: a sleep that cannot last, so it \
+                 was read in the middle of a change; look again",
+                stuck.names(),
+                stuck.verb("waits", "wait"),
             ))
         } else {
             Judgement::DoesNotHold
@@ -55,6 +56,7 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         (Some(_), Some(_)) if others > 0 => return Judgement::DoesNotHold,
         (Some(_), Some(_)) => "the listener is registered in a set on which nobody waits",
     };
+    let runtime = stuck.runtime();
     // Without a registration, one of the other threads may be the one that is to accept.
     let registered = stuck.registrations().next().is_some();
     let asleep: Vec<String> = {
@@ -74,17 +76,36 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
             Confidence::Possible
         },
         summary: format!(
-            "{} waits for events ({}), and {what}: accepting was paused and not resumed",
+            "{} {} for events ({}), and {what}: accepting was paused, {}",
             stuck.names(),
-            asleep.join(", ")
+            stuck.verb("waits", "wait"),
+            asleep.join(", "),
+            if runtime == Some(Runtime::Haproxy) {
+                "as HAProxy does on purpose at its maxconn"
+            } else {
+                "on purpose (a connection limit) or by mistake (it was not resumed)"
+            }
         ),
         evidence: Vec::new(),
-        remedy:
-            "In the program: find what pauses accepting (a connection limit, EMFILE, overload) \
-            and make every path resume it, when connections end and by a timer. Until then only a \
-            restart helps, which resets the clients that wait."
-                .into(),
+        remedy: remedy(runtime).into(),
     })
+}
+
+fn remedy(runtime: Option<Runtime>) -> &'static str {
+    match runtime {
+        Some(Runtime::Haproxy) => {
+            "Compare CurrConns with Maxconn (`show info` on its stats socket; each frontend has a \
+             limit too): at the limit, see what keeps the connections (`show sess`; most often a \
+             slow back end), end them or raise maxconn. It accepts again as soon as one ends."
+        }
+        _ => {
+            "See whether the program is at a connection limit (worker_connections, \
+             maxConnections): then end connections or raise it, and it accepts again. Otherwise \
+             find in the program what pauses accepting (a limit, EMFILE, overload) and make every \
+             path resume it, when connections end and by a timer; until then only a restart helps, \
+             which resets the clients that wait."
+        }
+    }
 }
 
 #[cfg(test)]
@@ -121,6 +142,14 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_that_is_meant_is_not_excluded() {
+        let case = StuckCase::unregistered().thread('S', "epoll_wait", 4);
+        let likely = Some(Confidence::Likely);
+        expect(&case, judge, likely, "on purpose (a connection limit)");
+        expect(&case.runtime(Runtime::Haproxy), judge, likely, "maxconn");
+    }
+
+    #[test]
     fn other_threads_may_be_the_acceptor() {
         let case = StuckCase::unregistered()
             .thread('S', "epoll_wait", 4)
@@ -153,6 +182,8 @@ mod tests {
             None,
             "",
         );
+        let with_time_limit = StuckCase::unregistered().polling(1);
+        expect(&with_time_limit, judge, None, "");
     }
 
     #[test]

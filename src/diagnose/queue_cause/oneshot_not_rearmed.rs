@@ -22,7 +22,7 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         return Judgement::DoesNotHold;
     }
     // A thread at work may be the one that arms it again when it is done.
-    let all_wait = stuck.waits().all(|wait| wait.is_for_events());
+    let all_wait = stuck.waits().next().is_some() && stuck.waits().all(|wait| wait.is_for_events());
     Judgement::Holds(Reason {
         confidence: if all_wait {
             Confidence::Certain
@@ -66,6 +66,23 @@ mod tests {
             Some(Confidence::Likely),
             "did not arm it again",
         );
+    }
+
+    #[test]
+    fn threads_that_were_not_seen_may_arm_it() {
+        expect(
+            &StuckCase::epoll(SPENT),
+            judge,
+            Some(Confidence::Likely),
+            "did not arm it again",
+        );
+    }
+
+    #[test]
+    fn paused_on_purpose_has_not_fired() {
+        // EPOLL_CTL_MOD to no events: the kernel adds EPOLLERR and EPOLLHUP.
+        let paused = StuckCase::epoll(SPENT | 0x18).thread('S', "epoll_wait", 4);
+        expect(&paused, judge, None, "");
     }
 
     #[test]

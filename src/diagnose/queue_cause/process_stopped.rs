@@ -34,10 +34,15 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         return Judgement::DoesNotHold;
     }
     let pid = first.process.id.pid;
+    let stopped: Vec<String> = halts
+        .iter()
+        .map(|(judged, _)| judged.process.id.pid.to_string())
+        .collect();
+    let pids = stopped.join(" ");
     let (what, remedy) = match how {
         Halt::Stopped => (
             "stopped by a signal (state T)",
-            format!("find out who stopped it and why, then `kill -CONT {pid}`"),
+            format!("find out who stopped it and why, then `kill -CONT {pids}`"),
         ),
         Halt::Traced => (
             "stopped by a tracer (state t), a debugger for instance",
