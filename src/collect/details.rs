@@ -229,3 +229,64 @@ fn runtime(directory: &Path, exe: &Fact<Vec<u8>>) -> Fact<Runtime> {
         Some(runtime::by_maps(maps).unwrap_or(Runtime::Native))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use rustix::event::{EventfdFlags, epoll, eventfd};
+    use rustix::fd::{AsRawFd, OwnedFd};
+
+    use super::*;
+    use crate::model::{ProcessId, ProcessState};
+
+    #[test]
+    fn all_of_many_threads_and_their_sets_are_read() {
+        const REGISTRATIONS: usize = 100;
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let register = |_| -> OwnedFd {
+            let descriptor = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+            let data = epoll::EventData::new_u64(0);
+            epoll::add(&set, &descriptor, data, epoll::EventFlags::IN).unwrap();
+            descriptor
+        };
+        let _registered: Vec<OwnedFd> = (0..REGISTRATIONS).map(register).collect();
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..MANY_THREADS)
+                .map(|_| {
+                    let (done, wait) = channel::<()>();
+                    scope.spawn(move || wait.recv());
+                    done
+                })
+                .collect();
+            let descriptors = WaitingDescriptors {
+                epoll: vec![set.as_raw_fd()],
+                ..WaitingDescriptors::default()
+            };
+            let detail = Details::new(Path::new("/proc")).read(&this_process(), &descriptors);
+            assert!(detail.threads.known().unwrap().len() > MANY_THREADS);
+            let sets = detail.epoll_sets.known().unwrap();
+            assert_eq!(sets[0].registrations.len(), REGISTRATIONS);
+            drop(waiting);
+        });
+    }
+
+    fn this_process() -> Process {
+        Process {
+            id: ProcessId {
+                pid: std::process::id(),
+                start_time: 0,
+            },
+            comm: Vec::new(),
+            parent: 0,
+            state: ProcessState('S'),
+            command_line: Fact::Unknown(Unknown::NotCollected),
+            exe: Fact::Unknown(Unknown::NotCollected),
+            uid: Fact::Unknown(Unknown::NotCollected),
+            user: None,
+            cgroup: Fact::Unknown(Unknown::NotCollected),
+            descriptors: Fact::Unknown(Unknown::NotCollected),
+            detail: Fact::Unknown(Unknown::NotCollected),
+        }
+    }
+}

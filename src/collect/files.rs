@@ -53,3 +53,25 @@ impl Files {
         openat(&self.directory, path, flags, Mode::empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_of_a_long_file_and_nothing_of_the_one_before() {
+        let program = std::env::current_exe().unwrap();
+        let mut files = Files::below(program.parent().unwrap()).unwrap();
+        let name = program.file_name().unwrap().to_str().unwrap();
+        let expect = std::fs::read(&program).unwrap();
+        assert!(expect.len() > AT_ONCE);
+        for _ in 0..2 {
+            assert!(files.read_to_end(name).unwrap() == expect);
+        }
+        let mut files = Files::below(Path::new("/proc/self")).unwrap();
+        files.read_to_end("limits").unwrap();
+        let expect = std::fs::read("/proc/self/comm").unwrap();
+        assert_eq!(files.read_short("comm").unwrap(), expect);
+        assert_eq!(files.read_short("nothing"), Err(Errno::NOENT));
+    }
+}
