@@ -265,6 +265,7 @@ impl CloseWaitCase {
         };
         let registrations = self.rows.iter().filter_map(registration).collect();
         let sets = self.registered.map(|_| EpollSet {
+            inode: Some(26),
             fd: 9,
             registrations,
         });
