@@ -166,6 +166,10 @@ impl CloseWaitCase {
         self.each(|row| row.inode = None)
     }
 
+    pub(super) fn subflows(self) -> CloseWaitCase {
+        self.each(|row| row.ulp = Some("mptcp".into()))
+    }
+
     pub(super) fn without_info(self) -> CloseWaitCase {
         self.each(|row| row.info = None)
     }
