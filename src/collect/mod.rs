@@ -22,6 +22,7 @@ mod host;
 mod look;
 mod netlink;
 mod peers;
+mod port;
 mod processes;
 mod queues;
 mod sockets;
@@ -114,6 +115,7 @@ pub enum CollectError {
 }
 
 pub use netlink::NetlinkError;
+pub use port::{PortWatch, is_local, listeners_elsewhere};
 
 /// Takes one look.
 pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {

@@ -4,6 +4,7 @@ mod demo;
 mod explain;
 mod inspect;
 mod list;
+mod probe;
 mod scan;
 
 use std::io;
@@ -22,6 +23,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Inspect(options) => inspect::run(options),
         Command::Explain(options) => explain::run(options),
         Command::Demo(options) => demo::run(options),
+        Command::Probe(options) => probe::run(options),
     }
 }
 

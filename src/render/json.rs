@@ -81,7 +81,7 @@ pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()>
     write_line(to, &document)
 }
 
-fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
     document.serialize(&mut serde_json::Serializer::with_formatter(
         &mut *to, Harmless,
     ))?;
@@ -339,7 +339,7 @@ fn subject_v1(subject: &Subject) -> SubjectV1 {
     }
 }
 
-fn cause_v1(cause: &CauseVerdict) -> CauseV1 {
+pub(super) fn cause_v1(cause: &CauseVerdict) -> CauseV1 {
     CauseV1 {
         id: cause.id.as_str(),
         confidence: cause.confidence.to_string(),
@@ -354,7 +354,7 @@ fn direction(direction: Direction) -> &'static str {
     }
 }
 
-fn cookie(cookie: Option<Cookie>) -> Option<String> {
+pub(super) fn cookie(cookie: Option<Cookie>) -> Option<String> {
     cookie.map(|cookie| cookie.to_string())
 }
 
@@ -362,18 +362,18 @@ fn endpoint_v1(row: &SocketEntry) -> EndpointV1 {
     endpoint(row.local)
 }
 
-fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {
+pub(super) fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {
     EndpointV1 {
         addr: address.ip().to_string(),
         port: address.port(),
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn timestamp(time: SystemTime) -> String {
+pub(super) fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_error| String::new(), |time| time.to_string())
 }
 
