@@ -231,7 +231,9 @@ fn a_connection_that_is_closed_at_once_was_accepted() {
         probe(target)
     });
     assert_eq!(document["outcome"], "healthy", "{document}");
-    assert_eq!(document["connection"]["fate"], "closed", "{document}");
+    // The server accepts and then closes: the read that decides may fall between the two.
+    let fate = document["connection"]["fate"].as_str();
+    assert!(matches!(fate, Some("accepted" | "closed")), "{document}");
 }
 
 #[test]
