@@ -17,6 +17,7 @@ pub mod cli;
 pub mod collect;
 pub mod commands;
 pub mod diagnose;
+pub mod history;
 pub mod join;
 pub mod kernel;
 pub mod model;

@@ -19,8 +19,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("join", &["kernel", "model"]),
     ("diagnose", &["join", "model"]),
     ("report", &["diagnose", "join", "model"]),
+    ("history", &["report", "join", "model"]),
     ("pages", &[]),
-    ("render", &["pages", "report", "join", "model"]),
+    ("render", &["pages", "history", "report", "join", "model"]),
     ("cli", &["join", "model"]),
     (
         "options",
@@ -29,8 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "collect", "diagnose", "join", "kernel", "model", "options", "pages", "record",
-            "render", "report", "scenario",
+            "cli", "collect", "diagnose", "history", "join", "kernel", "model", "options", "pages",
+            "record", "render", "report", "scenario",
         ],
     ),
     ("main", &["cli", "commands"]),
@@ -260,7 +261,9 @@ mod self_test {
         check(
             "src/render/text.rs",
             "fn f() {\n    crate::kernel::cgroup::systemd_unit(b\"\");\n}",
-            &["src/render/text.rs:3: render uses kernel; it may use pages, report, join, model"],
+            &[
+                "src/render/text.rs:3: render uses kernel; it may use pages, history, report, join, model",
+            ],
         );
         check(
             "src/record/file.rs",

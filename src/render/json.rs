@@ -81,7 +81,7 @@ pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()>
     write_line(to, &document)
 }
 
-fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
+pub(super) fn write_line(to: &mut dyn Write, document: &impl Serialize) -> io::Result<()> {
     document.serialize(&mut serde_json::Serializer::with_formatter(
         &mut *to, Harmless,
     ))?;
@@ -280,7 +280,7 @@ fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
     }
 }
 
-fn finding_v1(finding: &Finding) -> FindingV1 {
+pub(super) fn finding_v1(finding: &Finding) -> FindingV1 {
     FindingV1 {
         id: finding.id.as_str(),
         severity: finding.severity.to_string(),
@@ -304,7 +304,7 @@ fn finding_v1(finding: &Finding) -> FindingV1 {
     }
 }
 
-fn subject_v1(subject: &Subject) -> SubjectV1 {
+pub(super) fn subject_v1(subject: &Subject) -> SubjectV1 {
     match subject {
         Subject::Listener {
             netns,
@@ -369,11 +369,11 @@ fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {
     }
 }
 
-fn ms(duration: Duration) -> u64 {
+pub(super) fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn timestamp(time: SystemTime) -> String {
+pub(super) fn timestamp(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time).map_or_else(|_error| String::new(), |time| time.to_string())
 }
 
