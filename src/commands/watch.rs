@@ -1,5 +1,6 @@
 //! `tcpleak watch`: look after look, and what is new in each.
 
+use std::collections::BTreeSet;
 use std::io::{self, StdoutLock, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -36,7 +37,7 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         },
         hook,
         reported: None,
-        noted: Coverage::default(),
+        noted: BTreeSet::new(),
     };
     watch.looks(&signals)?;
     let end = watch.session.elapsed();
@@ -82,8 +83,8 @@ struct Watch<'a> {
     hook: Option<Hook>,
     /// Look and time of the last full report.
     reported: Option<(u64, Duration)>,
-    /// The coverage that was noted on standard error last.
-    noted: Coverage,
+    /// Why something was not seen, as far as that was said on standard error.
+    noted: BTreeSet<(String, Option<String>)>,
 }
 
 impl Watch<'_> {
@@ -123,11 +124,18 @@ impl Watch<'_> {
             self.reported = Some((self.history.totals().looks, at));
             self.output.report(&report)?;
         }
-        if self.noted != snapshot.coverage && !same_gaps(&self.noted, &snapshot.coverage) {
-            super::note(&snapshot.coverage);
-        }
-        self.noted = snapshot.coverage;
+        self.note_new_gaps(snapshot.coverage);
         Ok(())
+    }
+
+    /// Says once for each reason what could not be seen; how much that is may change with every look.
+    fn note_new_gaps(&mut self, mut coverage: Coverage) {
+        coverage
+            .gaps
+            .retain(|gap| self.noted.insert((gap.why.clone(), gap.needs.clone())));
+        if !coverage.gaps.is_empty() {
+            super::note(&coverage);
+        }
     }
 
     /// Prints events, and hands new findings to the program of `--exec`.
@@ -169,16 +177,6 @@ impl Watch<'_> {
             None => false,
         }
     }
-}
-
-/// The same things were not seen; how often may differ.
-fn same_gaps(before: &Coverage, now: &Coverage) -> bool {
-    let gaps = |coverage: &Coverage| -> Vec<(String, Option<String>)> {
-        let gaps = coverage.gaps.iter();
-        gaps.map(|gap| (gap.why.clone(), gap.needs.clone()))
-            .collect()
-    };
-    gaps(before) == gaps(now)
 }
 
 /// Standard output, flushed after each event: whoever reads it acts on it.

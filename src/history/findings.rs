@@ -16,14 +16,8 @@ use crate::report::Report;
 impl History {
     /// Makes certain, in the report and in what is open, what one look could not tell: a program
     /// that lets out exactly one for each that comes, and none otherwise, is woken up by new
-    /// connections only (facts O5).
+    /// connections only (facts O5). That holds for a holder that could not be seen as well.
     pub(super) fn prove(&mut self, report: &mut Report<'_>) {
-        // Whoever could not be seen may accept too.
-        let confidence = if report.table.snapshot.coverage.owners_complete() {
-            Confidence::Certain
-        } else {
-            Confidence::Likely
-        };
         let open = self.open.values_mut().map(|open| &mut open.finding);
         for finding in report.findings.iter_mut().chain(open) {
             let key = FindingKey::of(finding);
@@ -34,7 +28,7 @@ impl History {
             let queue = self.queues.get(&listener);
             let exchanges = queue.map_or(0, Queue::proven_exchanges);
             if exchanges > 0 {
-                make_certain(finding, exchanges, confidence);
+                make_certain(finding, exchanges);
             }
         }
     }
@@ -79,7 +73,7 @@ impl History {
                 if open.finding.id == FindingId::AcceptQueueLeak {
                     queue.begin(at);
                 } else {
-                    queue.end();
+                    queue.unstick();
                 }
             }
         }
@@ -223,7 +217,7 @@ fn differs(before: &Finding, now: &Finding) -> bool {
 }
 
 /// Raises the missed wake-up to the first cause, if it is one of those that hold.
-fn make_certain(finding: &mut Finding, exchanges: u32, confidence: Confidence) {
+fn make_certain(finding: &mut Finding, exchanges: u32) {
     let is_it = |id: CauseId| id == CauseId::EdgeTriggeredMissedWakeup;
     let others = &mut finding.other_causes;
     let Some(first) = &mut finding.cause else {
@@ -235,10 +229,10 @@ fn make_certain(finding: &mut Finding, exchanges: u32, confidence: Confidence) {
         };
         std::mem::swap(first, &mut others[place]);
     }
-    if first.confidence >= confidence {
+    if first.confidence == Confidence::Certain {
         return;
     }
-    first.confidence = confidence;
+    first.confidence = Confidence::Certain;
     let times = count_of(exchanges.into(), "time");
     finding.evidence.push(Evidence::new(
         format!(

@@ -99,7 +99,8 @@ impl Queue {
             children
                 .map(|child| Waiting {
                     key: SocketKey::of(child.entry),
-                    waited: child.waited,
+                    // Not how long it was watched, which is the same for all.
+                    waited: child.entry.wait(),
                 })
                 .collect()
         });
@@ -133,13 +134,21 @@ impl Queue {
 
     /// A finding says from now on that the queue is stuck.
     pub(super) fn begin(&mut self, at: Duration) {
-        self.stuck.get_or_insert_with(|| Stuck {
-            still_since: at,
-            ..Stuck::default()
-        });
+        if self.stuck.is_none() {
+            self.told = None;
+            self.stuck = Some(Stuck {
+                still_since: at,
+                ..Stuck::default()
+            });
+        }
     }
 
-    /// The queue is stuck no more.
+    /// It moves again, and something is still the matter with it.
+    pub(super) fn unstick(&mut self) {
+        self.stuck = None;
+    }
+
+    /// Nothing is the matter any more.
     pub(super) fn end(&mut self) {
         self.stuck = None;
         self.told = None;

@@ -44,29 +44,22 @@ impl Series {
         slope(self.samples.iter()).filter(|rate| *rate > 0.0)
     }
 
-    /// Shrinking per second, if the newest samples, at least three of them, go down.
+    /// Shrinking per second, if the number has gone down, twice at least and just now, and not up
+    /// in between.
     pub(super) fn decline(&self) -> Option<f64> {
-        let mut run = 1;
-        for (newer, older) in self
-            .samples
-            .iter()
-            .rev()
-            .zip(self.samples.iter().rev().skip(1))
-        {
-            if newer.1 > older.1 {
+        let (mut drops, mut begin) = (0, self.samples.len());
+        for newer in (1..self.samples.len()).rev() {
+            let (before, after) = (self.samples[newer - 1].1, self.samples[newer].1);
+            if before < after || before == after && drops == 0 {
                 break;
             }
-            run += 1;
+            if before > after {
+                drops += 1;
+                begin = newer - 1;
+            }
         }
-        let newest = self
-            .samples
-            .iter()
-            .skip(self.samples.len().saturating_sub(run));
-        let (before, last) = (self.samples.iter().rev().nth(1)?, self.samples.back()?);
-        if run < SAMPLES_AT_LEAST || last.1 == before.1 {
-            return None;
-        }
-        slope(newest).map(|rate| -rate).filter(|rate| *rate > 0.0)
+        let declining = self.samples.iter().skip(begin);
+        slope(declining).filter(|_| drops >= 2).map(|rate| -rate)
     }
 }
 
@@ -149,7 +142,8 @@ mod tests {
 
     #[test]
     fn a_queue_that_drains_has_a_time_to_empty() {
-        near(series(SECOND, [40, 40, 30, 20]).decline(), 7.0);
+        near(series(SECOND, [40, 40, 40, 30, 20]).decline(), 10.0);
+        near(series(TENTH, [9, 9, 9, 8, 8, 8, 7, 7, 7, 6]).decline(), 3.6);
         near(series(SECOND, [10, 50, 40, 30]).decline(), 10.0);
         assert_eq!(series(SECOND, [50, 40]).decline(), None, "two looks");
         assert_eq!(
