@@ -12,6 +12,7 @@ use std::process::Command;
 use jsonschema::Validator;
 use program::{fixture, fixtures, run};
 use serde_json::{Value, json};
+use tcpleak::history::EventKind;
 use tcpleak::model::{CauseId, FindingId};
 
 /// Recordings in which something leaks.
@@ -142,6 +143,9 @@ fn every_identifier_is_in_the_schema() {
     for id in CauseId::ALL {
         assert!(causes.contains(id.as_str()), "{id}");
     }
+    let kinds = schema("event.schema.json")["properties"]["kind"]["enum"].clone();
+    let known: Vec<&str> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert_eq!(kinds, json!(known));
 }
 
 /// Every change that breaks the contract, made at every place of documents that hold, is refused:
@@ -256,8 +260,13 @@ fn a_wrong_word_or_number_is_refused() {
 fn the_schemas_are_complete() {
     let (report, list) = (schema("report.schema.json"), schema("list.schema.json"));
     let prose = docs("json.md");
-    for schema in [&report, &list] {
+    let event = schema("event.schema.json");
+    for schema in [&report, &list, &event] {
         check_objects(schema, "", &prose);
+    }
+    for part in ["finding", "subject", "cause", "evidence", "endpoint"] {
+        let place = format!("/$defs/{part}");
+        assert_eq!(report.pointer(&place), event.pointer(&place), "{place}");
     }
     for place in ["/$defs/endpoint", "/$defs/gap", "/$defs/holder"] {
         assert_eq!(report.pointer(place), list.pointer(place), "{place}");

@@ -49,7 +49,9 @@ impl Watch {
     /// The next event of that kind, which has to come.
     fn until(&mut self, kind: &str) -> Value {
         loop {
-            let event = self.next().unwrap_or_else(|| panic!("no {kind}: {:#?}", self.seen));
+            let event = self
+                .next()
+                .unwrap_or_else(|| panic!("no {kind}: {:#?}", self.seen));
             if event["kind"] == kind {
                 return event;
             }
@@ -89,7 +91,9 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 
 fn events(stdout: &str) -> Vec<Value> {
     let lines = stdout.lines();
-    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 #[test]
@@ -99,7 +103,10 @@ fn one_in_one_out_makes_the_missed_wakeup_certain() {
     };
     let case = start("edge-triggered-missed-wakeup");
     let mut watch = Watch::start(&at_port(case.address()));
-    assert_eq!(watch.until("appeared")["finding"]["id"], "accept-queue-leak");
+    assert_eq!(
+        watch.until("appeared")["finding"]["id"],
+        "accept-queue-leak"
+    );
     watch.until("not-moving");
     let _newcomer = case.connect().unwrap();
     let event = watch.until("one-in-one-out");
@@ -210,7 +217,10 @@ fn a_leak_grows_by_what_it_grows() {
     let (status, seen) = watch.end(Signal::INT);
     assert_eq!(status, 0);
     let peak = &seen.last().unwrap()["totals"]["peak_close_wait"]["count"];
-    assert!(peak.as_u64().is_some_and(|peak| (70..=80).contains(&peak)), "{peak}");
+    assert!(
+        peak.as_u64().is_some_and(|peak| (70..=80).contains(&peak)),
+        "{peak}"
+    );
 }
 
 #[test]
@@ -242,7 +252,12 @@ fn a_correct_server_in_a_storm_is_no_news() {
     for event in &watch.seen {
         assert_eq!(event["severity"], "info", "{event:#}");
     }
-    assert!(watch.seen.last().unwrap()["totals"]["looks"].as_u64().unwrap() > 10);
+    assert!(
+        watch.seen.last().unwrap()["totals"]["looks"]
+            .as_u64()
+            .unwrap()
+            > 10
+    );
 }
 
 #[test]
@@ -253,7 +268,9 @@ fn exit_statuses() {
     let mut leak = Leak::new();
     let port = at_port(leak.address());
     let check = |arguments: &str, expect: i32| {
-        let outcome = tcpleak(&format!("watch --interval 20ms --close-wait-age 0 {arguments} {port}"));
+        let outcome = tcpleak(&format!(
+            "watch --interval 20ms --close-wait-age 0 {arguments} {port}"
+        ));
         assert_eq!(outcome.status, expect, "{arguments}: {outcome:?}");
     };
     check("--count 2", 0);
@@ -278,14 +295,22 @@ fn lines_for_people() {
     let mut leak = Leak::new();
     leak.leak();
     let port = at_port(leak.address());
-    let outcome = tcpleak(&format!("watch --plain --interval 20ms --close-wait-age 0 --count 2 {port}"));
+    let outcome = tcpleak(&format!(
+        "watch --plain --interval 20ms --close-wait-age 0 --count 2 {port}"
+    ));
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     let [appeared, summary] = lines[..] else {
         panic!("{outcome:?}");
     };
-    assert!(appeared.contains("Z WARNING  appeared       "), "{appeared}");
+    assert!(
+        appeared.contains("Z WARNING  appeared       "),
+        "{appeared}"
+    );
     assert!(appeared.contains("[close-wait-leak, "), "{appeared}");
-    assert!(summary.contains("Z INFO     summary        watched for "), "{summary}");
+    assert!(
+        summary.contains("Z INFO     summary        watched for "),
+        "{summary}"
+    );
     // RFC 3339, of one width.
     for line in lines {
         let (time, _) = line.split_once(' ').unwrap();
@@ -308,7 +333,10 @@ fn lines_for_programs_are_as_the_schemas_say() {
         let text = std::fs::read_to_string(path).unwrap();
         jsonschema::draft202012::new(&serde_json::from_str(&text).unwrap()).unwrap()
     };
-    let (event, report) = (validator("event.schema.json"), validator("report.schema.json"));
+    let (event, report) = (
+        validator("event.schema.json"),
+        validator("report.schema.json"),
+    );
     let (mut events_seen, mut reports_seen) = (0, 0);
     for line in events(&outcome.stdout) {
         let (validator, count) = match line["schema"].as_str().unwrap() {
@@ -316,7 +344,10 @@ fn lines_for_programs_are_as_the_schemas_say() {
             _ => (&report, &mut reports_seen),
         };
         *count += 1;
-        let errors: Vec<String> = validator.iter_errors(&line).map(|e| e.to_string()).collect();
+        let errors: Vec<String> = validator
+            .iter_errors(&line)
+            .map(|e| e.to_string())
+            .collect();
         assert!(errors.is_empty(), "{errors:?} in {line:#}");
     }
     // In the looks 1, 3 and 5.
@@ -335,7 +366,10 @@ fn a_program_runs_for_each_new_finding() {
     leak.leak();
     let looks = "--interval 20ms --close-wait-age 0 --count 5";
     let port = at_port(leak.address());
-    let outcome = run_with_exec(&format!("tee {}", file.display()), &format!("{looks} {port}"));
+    let outcome = run_with_exec(
+        &format!("tee {}", file.display()),
+        &format!("{looks} {port}"),
+    );
     assert_eq!(outcome.status, 1, "{outcome:?}");
     let given = events(&std::fs::read_to_string(&file).unwrap());
     assert_eq!(given.len(), 1, "one finding, one run");
@@ -344,7 +378,10 @@ fn a_program_runs_for_each_new_finding() {
     assert_eq!(kinds(&events(&outcome.stdout)), ["appeared", "summary"]);
     let outcome = run_with_exec("/no/such/program", &format!("{looks} {port}"));
     assert_eq!(outcome.status, 1);
-    assert!(outcome.stderr.contains("cannot run /no/such/program"), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("cannot run /no/such/program"),
+        "{outcome:?}"
+    );
 }
 
 fn run_with_exec(command: &str, arguments: &str) -> support::command::Outcome {

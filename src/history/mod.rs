@@ -29,7 +29,7 @@ use key::{FindingKey, GroupKey, ListenerKey};
 use queue::Queue;
 
 use crate::join::CloseWait;
-use crate::model::{Finding, Severity, count_of, human_duration};
+use crate::model::{Finding, ListenCounters, Severity, count_of, human_duration};
 use crate::report::Report;
 
 /// Sockets that are remembered at most, by default: about 10 MB.
@@ -45,8 +45,8 @@ pub struct History {
     queues: HashMap<ListenerKey, Queue>,
     groups: HashMap<GroupKey, Group>,
     open: BTreeMap<FindingKey, Open>,
-    /// ListenDrops of the namespace at the last look.
-    listen_drops: Option<u64>,
+    /// The namespace's counters at the last look.
+    counters: Option<ListenCounters>,
     /// Wall-clock time of the last look, for display.
     last: Option<(Duration, SystemTime)>,
     totals: Totals,
@@ -89,7 +89,7 @@ impl History {
             queues: HashMap::new(),
             groups: HashMap::new(),
             open: BTreeMap::new(),
-            listen_drops: None,
+            counters: None,
             last: None,
             totals: Totals::default(),
         }
@@ -198,12 +198,15 @@ impl History {
     }
 
     fn follow_queues(&mut self, at: Duration, report: &Report<'_>, events: &mut Vec<Event>) {
-        let counters = report.table.snapshot.listen_counters.known();
-        let now = counters.map(|counters| counters.drops);
-        let others = now
-            .zip(self.listen_drops)
-            .map(|(now, before)| now.saturating_sub(before));
-        self.listen_drops = now;
+        let now = report.table.snapshot.listen_counters.known().copied();
+        let counted = now.zip(std::mem::replace(&mut self.counters, now));
+        let others = counted.map(|(now, before)| now.drops.saturating_sub(before.drops));
+        // A connection is dropped for other reasons too, on a server that is well: where a client
+        // uses a port again too early, or for want of memory.
+        let severity = match counted {
+            Some((now, before)) if now.overflows > before.overflows => Severity::Warning,
+            _ => Severity::Info,
+        };
         let listeners = &report.table.listeners;
         let keys: HashSet<ListenerKey> = listeners.iter().map(ListenerKey::of).collect();
         self.queues.retain(|key, _| keys.contains(key));
@@ -221,7 +224,7 @@ impl History {
             let dropped = queue.begins_to_drop(listener, others);
             if dropped > 0 {
                 events.push(Event {
-                    severity: Severity::Warning,
+                    severity,
                     subject: Some(key.subject()),
                     measures: Measures {
                         came: Some(dropped),

@@ -25,8 +25,13 @@ struct Watch {
     before: Option<Vec<SocketEntry>>,
     listener: SocketEntry,
     has_ages: bool,
-    listen_drops: u64,
+    counters: ListenCounters,
 }
+
+const NO_DROPS: ListenCounters = ListenCounters {
+    overflows: 0,
+    drops: 0,
+};
 
 impl Watch {
     fn new() -> Watch {
@@ -40,7 +45,7 @@ impl Watch {
             before: None,
             listener: listener(PORT, 0),
             has_ages: true,
-            listen_drops: 0,
+            counters: NO_DROPS,
         }
     }
 
@@ -89,10 +94,7 @@ impl Watch {
         taken.processes = asleep.snapshot().processes;
         let inode = self.listener.inode.unwrap();
         taken.descriptors = vec![held(taken.processes[0].id, 3, inode)];
-        taken.listen_counters = Fact::Known(ListenCounters {
-            overflows: 0,
-            drops: self.listen_drops,
-        });
+        taken.listen_counters = Fact::Known(self.counters);
         self.take(&taken)
     }
 
@@ -331,23 +333,27 @@ fn a_listener_that_is_opened_anew_is_another_one() {
 #[test]
 fn drops_are_told_when_they_begin() {
     let mut watch = Watch::new();
-    let mut drop = |own: u32, all: u64, expect: &[&str]| {
+    let mut check = |own: u32, drops: u64, overflows: u64, expect: Option<Severity>| {
         watch.listener.drops = Some(own);
-        watch.listen_drops = all;
-        let mut seen = kinds(&watch.queue(&[]));
+        watch.counters = ListenCounters { overflows, drops };
+        let events = watch.queue(&[]);
         // A past drop is a finding of its own.
-        seen.retain(|kind| *kind == "dropping");
-        assert_eq!(seen, expect, "{own} {all}");
+        let mut told = events
+            .iter()
+            .filter(|event| event.kind == EventKind::Dropping);
+        let told = told.next().map(|event| event.severity);
+        assert_eq!(told, expect, "{own} {drops} {overflows}");
     };
-    drop(7, 7, &[]);
-    drop(7, 7, &[]);
-    drop(9, 9, &["dropping"]);
-    drop(12, 12, &[]);
-    drop(12, 12, &[]);
-    drop(13, 13, &["dropping"]);
+    check(7, 7, 7, None);
+    check(7, 7, 7, None);
+    check(9, 9, 9, Some(Severity::Warning));
+    check(12, 12, 12, None);
+    check(12, 12, 12, None);
+    // The queue was not full: another reason.
+    check(13, 13, 12, Some(Severity::Info));
     // Counted by the listener alone: no connection was dropped (TCP_DEFER_ACCEPT).
-    drop(13, 13, &[]);
-    drop(99, 13, &[]);
+    check(13, 13, 12, None);
+    check(99, 13, 12, None);
 }
 
 #[test]
