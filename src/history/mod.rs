@@ -18,6 +18,8 @@ mod queue;
 mod series;
 #[cfg(test)]
 mod test_history;
+#[cfg(test)]
+mod test_watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
