@@ -1,6 +1,8 @@
 //! Histories of a few looks, one second apart: what each verdict needs, what is just not enough,
 //! and what cannot be told.
 
+use std::time::Duration;
+
 use super::EventKind;
 use super::test_watch::{SECOND, Watch, aged, close_wait, kinds, texts};
 use crate::diagnose::test_table::process;

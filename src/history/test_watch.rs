@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Event, EventKind, History, SOCKETS_AT_MOST};
+use super::{Event, History, SOCKETS_AT_MOST};
 use crate::diagnose::Thresholds;
 use crate::diagnose::test_stuck::StuckCase;
-use crate::diagnose::test_table::{held, process, snapshot};
+use crate::diagnose::test_table::{held, snapshot};
 use crate::join::Filter;
 use crate::join::test_rows::{connection, listener};
 use crate::model::{
-    CauseId, Confidence, Cookie, DescriptorUse, Fact, FindingId, Inode, ListenCounters, Process,
-    ProcessId, QueueRead, Queues, Severity, Snapshot, SocketEntry, TcpInfo, TcpState,
+    CauseId, Confidence, Cookie, Fact, FindingId, Inode, ListenCounters, Process, QueueRead,
+    Queues, Snapshot, SocketEntry, TcpInfo, TcpState,
 };
 use crate::report::Report;
 
