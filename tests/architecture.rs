@@ -209,6 +209,7 @@ fn the_code_keeps_its_shape() {
 
     sources.retain(|source| !source.path.starts_with("src/"));
     sources.extend(Source::below(root, "tests"));
+    sources.extend(Source::below(root, "benches"));
     let mut broken = Vec::new();
     for source in &sources {
         check_form(source, &mut broken);

@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs::create_dir_all;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -289,4 +290,53 @@ fn a_process_that_vanished_is_counted_and_hides_nobody() {
         let pids: Vec<u32> = socket.holders.iter().map(|holder| holder.id.pid).collect();
         assert_eq!(pids, [case.server_pid()]);
     }
+}
+
+/// A `/proc` in which the server's descriptors are only where two rare kinds of holders have them:
+/// at a thread other than the first, which has ended, and in an io_uring. Seen on Linux 6.18.
+#[test]
+fn an_ended_first_thread_and_a_ring_hide_no_holder() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    let case = start("eof-not-read");
+    let server = case.server_pid();
+    let inodes: Vec<u64> = {
+        let snapshot = scan();
+        let table = report(&snapshot).table;
+        let inodes = accepted(&table).into_iter().map(|row| row.entry.inode);
+        inodes.map(|inode| inode.unwrap().0).collect()
+    };
+    let directory = Directory::new("proc-hidden");
+    for name in ["self", "thread-self", "sys"] {
+        symlink(PathBuf::from("/proc").join(name), directory.0.join(name)).unwrap();
+    }
+    let process = |pid: &str| {
+        let path = directory.0.join(pid);
+        create_dir_all(path.join("fd")).unwrap();
+        create_dir_all(path.join("fdinfo")).unwrap();
+        create_dir_all(path.join("task").join(pid).join("fd")).unwrap();
+        symlink(format!("/proc/{server}/stat"), path.join("stat")).unwrap();
+        path
+    };
+    let thread = process("4194305").join("task/4194306/fd");
+    create_dir_all(&thread).unwrap();
+    symlink(format!("socket:[{}]", inodes[0]), thread.join("7")).unwrap();
+    let ring = process("4194307");
+    symlink("anon_inode:[io_uring]", ring.join("fd/5")).unwrap();
+    let registered = format!("UserFiles:\t1\n    0: socket:[{}]\n", inodes[1]);
+    std::fs::write(ring.join("fdinfo/5"), registered).unwrap();
+    let snapshot = tcpleak::collect::collect(&tcpleak::collect::Request {
+        proc_root: directory.0.clone(),
+        ..request()
+    });
+    let snapshot = snapshot.unwrap();
+    let held = |inode: u64| -> Vec<(u32, i32)> {
+        let descriptors = snapshot.descriptors.iter();
+        let of_it = descriptors.filter(|held| held.inode.0 == inode);
+        of_it.map(|held| (held.process.pid, held.fd)).collect()
+    };
+    assert_eq!(held(inodes[0]), [(4_194_305, 7)]);
+    assert_eq!(held(inodes[1]), [(4_194_307, 5)]);
+    assert_eq!(held(inodes[2]), []);
 }

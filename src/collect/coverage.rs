@@ -27,7 +27,13 @@ pub(super) fn begin(proc_root: &Path, namespaces: &Namespaces) -> Coverage {
         });
     }
     let pid_namespace = std::fs::read_link(proc_root.join("self/ns/pid"));
-    if pid_namespace.is_ok_and(|target| target.as_os_str() != FIRST_PID_NAMESPACE) {
+    let is_first = match &pid_namespace {
+        Ok(target) => target.as_os_str() == FIRST_PID_NAMESPACE,
+        // A kernel without pid namespaces has no such link. Nor is there one where this process is
+        // not in this /proc: it is of another pid namespace, entered without `nsenter --pid`.
+        Err(_) => proc_root.join("self/stat").exists(),
+    };
+    if !is_first {
         coverage.gaps.push(Gap {
             kind: GapKind::Owners,
             what: "processes outside this pid namespace".into(),

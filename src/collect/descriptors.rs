@@ -2,18 +2,24 @@
 //!
 //! The links are read relative to the open directory and compared as numbers; nothing is allocated
 //! for a descriptor, and none is opened or followed.
+//!
+//! Two kinds of holders have no descriptor of the socket in `/proc/PID/fd`: a process whose first
+//! thread has ended shows its descriptors at its other threads only, and an io_uring may have the
+//! socket among its registered files (facts O9); its holder then is whoever has the ring.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
 use std::mem::MaybeUninit;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, RawDir, openat, readlinkat_raw};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 
 use super::details::WaitingDescriptors;
-use crate::kernel::{decimal, fd_link, stat};
+use crate::kernel::{decimal, fd_link, fdinfo, stat};
 use crate::model::{Coverage, Gap, GapKind, HeldDescriptor, Inode, ProcessId, count_of};
 
 /// What a walk found.
@@ -61,6 +67,37 @@ pub(super) fn walk(
             return Walk::default();
         }
     };
+    let mut outcome = walk_processes(&root, &pids, wanted, every_socket);
+    let mut total = pids.len();
+    let held: HashSet<Inode> = outcome.found.held.iter().map(|held| held.inode).collect();
+    let unheld: HashSet<Inode> = wanted.difference(&held).copied().collect();
+    if !unheld.is_empty() {
+        outcome.look_into_rings(root.as_fd(), &unheld);
+        // Handed on to a process that has been started since.
+        let before: HashSet<u32> = pids.into_iter().collect();
+        let mut born = process_ids(proc_root).unwrap_or_default();
+        born.retain(|pid| !before.contains(pid));
+        total += born.len();
+        outcome.add(walk_processes(&root, &born, wanted, every_socket));
+    }
+    outcome.found.held.sort_unstable();
+    // Where nobody's holders were wanted, no statement about holders is weakened.
+    let kind = if wanted.is_empty() {
+        GapKind::Details
+    } else {
+        GapKind::Owners
+    };
+    outcome.report(total as u64, kind, coverage);
+    outcome.found
+}
+
+/// Walks the descriptors of `pids`, with several threads.
+fn walk_processes(
+    root: &OwnedFd,
+    pids: &[u32],
+    wanted: &HashSet<Inode>,
+    every_socket: bool,
+) -> Outcome {
     let next = AtomicUsize::new(0);
     let worker = || {
         let mut walker = Walker::new(root.as_fd(), wanted, every_socket);
@@ -69,9 +106,11 @@ pub(super) fn walk(
         }
         walker.outcome
     };
+    const PROCESSES_WORTH_A_THREAD: usize = 16;
     let threads = std::thread::available_parallelism()
         .map_or(1, usize::from)
-        .min(4);
+        .min(4)
+        .min(pids.len() / PROCESSES_WORTH_A_THREAD + 1);
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
         let own = worker();
@@ -84,36 +123,32 @@ pub(super) fn walk(
     });
     let mut outcome = Outcome::default();
     for part in outcomes {
-        outcome.found.held.extend(part.found.held);
-        outcome.found.waiting.extend(part.found.waiting);
-        outcome.found.sockets.extend(part.found.sockets);
-        outcome.read += part.read;
-        outcome.vanished += part.vanished;
-        outcome.denied += part.denied;
-        outcome.extend(part.failed);
+        outcome.add(part);
     }
-    outcome.found.held.sort_unstable();
-    // Where nobody's holders were wanted, no statement about holders is weakened.
-    let kind = if wanted.is_empty() {
-        GapKind::Details
-    } else {
-        GapKind::Owners
-    };
-    outcome.report(pids.len() as u64, kind, coverage);
-    outcome.found
+    outcome
 }
 
 /// The pids in `proc_root`.
 pub(super) fn process_ids(proc_root: &Path) -> Result<Vec<u32>, Errno> {
-    let directory = open_directory(CWD, proc_root)?;
+    numbers_in(open_directory(CWD, proc_root)?)
+}
+
+fn numbers_in(directory: OwnedFd) -> Result<Vec<u32>, Errno> {
     let mut buffer = [MaybeUninit::uninit(); 8192];
     let mut entries = RawDir::new(directory, &mut buffer);
-    let mut pids = Vec::new();
+    let mut numbers = Vec::new();
     while let Some(entry) = entries.next() {
         let number = decimal(entry?.file_name().to_bytes());
-        pids.extend(number.and_then(|pid| u32::try_from(pid).ok()));
+        numbers.extend(number.and_then(|number| u32::try_from(number).ok()));
     }
-    Ok(pids)
+    Ok(numbers)
+}
+
+fn read_file(root: BorrowedFd<'_>, path: String) -> std::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut text = Vec::new();
+    File::from(openat(root, path, flags, Mode::empty())?).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 pub(super) fn open_directory(
@@ -136,9 +171,44 @@ struct Outcome {
     denied: u64,
     /// The first other error, and how many.
     failed: Option<(u64, Errno)>,
+    /// Every io_uring: whose, and the path of what it says about itself.
+    rings: Vec<(u32, i32, String)>,
 }
 
 impl Outcome {
+    fn add(&mut self, part: Outcome) {
+        self.found.held.extend(part.found.held);
+        self.found.waiting.extend(part.found.waiting);
+        self.found.sockets.extend(part.found.sockets);
+        self.read += part.read;
+        self.vanished += part.vanished;
+        self.denied += part.denied;
+        self.extend(part.failed);
+        self.rings.extend(part.rings);
+    }
+
+    /// Finds those of `unheld` that are among the registered files of a ring.
+    fn look_into_rings(&mut self, root: BorrowedFd<'_>, unheld: &HashSet<Inode>) {
+        for (pid, fd, path) in std::mem::take(&mut self.rings) {
+            let mut registered = read_file(root, path)
+                .map(|text| fdinfo::io_uring(&text).0)
+                .unwrap_or_default();
+            registered.retain(|inode| unheld.contains(inode));
+            let Some(start_time) = start_time(root, pid).filter(|_| !registered.is_empty()) else {
+                continue;
+            };
+            let process = ProcessId { pid, start_time };
+            let held = registered
+                .into_iter()
+                .map(|inode| HeldDescriptor { process, fd, inode });
+            self.found.held.extend(held);
+            let waiting = self.found.waiting.entry(process).or_default();
+            if !waiting.io_uring.contains(&fd) {
+                waiting.io_uring.push(fd);
+            }
+        }
+    }
+
     fn report(&self, total: u64, kind: GapKind, coverage: &mut Coverage) {
         coverage.processes_total = total;
         coverage.processes_read = self.read;
@@ -208,7 +278,13 @@ impl<'a> Walker<'a> {
 
     fn process(&mut self, pid: u32) {
         let mut found = Found::default();
-        match self.read(pid, &mut found) {
+        let outcome =
+            self.read(&format!("{pid}/fd"), pid, &mut found)
+                .and_then(|seen| match seen {
+                    0 if self.has_other_threads(pid) => self.read_threads(pid, &mut found),
+                    _ => Ok(()),
+                });
+        match outcome {
             Ok(()) => self.outcome.read += 1,
             Err(Errno::NOENT | Errno::SRCH) => self.outcome.vanished += 1,
             Err(Errno::ACCESS | Errno::PERM) if self.is_kernel_thread(pid) => {
@@ -217,6 +293,14 @@ impl<'a> Walker<'a> {
             Err(Errno::ACCESS | Errno::PERM) => self.outcome.denied += 1,
             Err(other) => self.outcome.extend([(1, other)]),
         }
+        let directory = match found.waiting.thread {
+            Some(tid) => format!("{pid}/task/{tid}/fdinfo"),
+            None => format!("{pid}/fdinfo"),
+        };
+        let rings = found.waiting.io_uring.iter();
+        self.outcome
+            .rings
+            .extend(rings.map(|fd| (pid, *fd, format!("{directory}/{fd}"))));
         if found.held.is_empty() {
             return;
         }
@@ -237,8 +321,34 @@ impl<'a> Walker<'a> {
         self.outcome.found.waiting.insert(process, found.waiting);
     }
 
-    fn read(&mut self, pid: u32, found: &mut Found) -> Result<(), Errno> {
-        let directory = open_directory(self.root, format!("{pid}/fd"))?;
+    /// The link count of the directory says how many threads there are (`proc_task_getattr`).
+    fn has_other_threads(&self, pid: u32) -> bool {
+        // Two, and one for each thread. The field's type is the architecture's.
+        statat(self.root, format!("{pid}/task"), AtFlags::empty())
+            .is_ok_and(|stat| stat.st_nlink > 3)
+    }
+
+    /// Through the first thread that has descriptors.
+    fn read_threads(&mut self, pid: u32, found: &mut Found) -> Result<(), Errno> {
+        let tasks = open_directory(self.root, format!("{pid}/task"))?;
+        for tid in numbers_in(tasks)? {
+            let directory = format!("{pid}/task/{tid}/fd");
+            match self.read(&directory, pid, found) {
+                Ok(0) | Err(Errno::NOENT | Errno::SRCH) => {}
+                Ok(_) => {
+                    found.waiting.thread = Some(tid);
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how many descriptors there are.
+    fn read(&mut self, directory: &str, pid: u32, found: &mut Found) -> Result<usize, Errno> {
+        let mut seen = 0;
+        let directory = open_directory(self.root, directory)?;
         let mut entries = RawDir::new(directory.as_fd(), &mut self.entries);
         while let Some(entry) = entries.next() {
             let entry = entry?;
@@ -246,6 +356,7 @@ impl<'a> Walker<'a> {
             let Some(fd) = number.and_then(|fd| i32::try_from(fd).ok()) else {
                 continue;
             };
+            seen += 1;
             // "socket:[" and twenty digits fit; a longer target is cut, and is no socket.
             let mut target = [MaybeUninit::uninit(); 32];
             let target = match readlinkat_raw(&directory, entry.file_name(), &mut target) {
@@ -267,7 +378,7 @@ impl<'a> Walker<'a> {
                 None => {}
             }
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// A kernel thread has no descriptors, whoever may not read that it has none.

@@ -7,9 +7,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
+use super::descriptors::process_ids;
+use super::files::Files;
 use super::{read_fact, why};
 use crate::kernel::mountinfo::{CgroupMounts, cgroup_mounts};
-use crate::kernel::{cgroup, decimal, fdinfo, runtime, stat, syscall};
+use crate::kernel::{cgroup, fdinfo as parse, runtime, stat, syscall};
 use crate::model::{
     EpollSet, Fact, IoUring, Process, ProcessDetail, Runtime, SecondLook, SystemCall, Thread,
     Unknown,
@@ -18,6 +22,8 @@ use crate::model::{
 /// Descriptors of a process that say what it waits for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct WaitingDescriptors {
+    /// A thread through which they are seen, where the first thread of the process has ended.
+    pub(super) thread: Option<u32>,
     pub(super) epoll: Vec<i32>,
     pub(super) io_uring: Vec<i32>,
 }
@@ -31,6 +37,11 @@ pub(super) struct Details {
 /// A process with more threads is described by its first ones.
 const THREADS_AT_MOST: usize = 4096;
 
+/// From this many on, the threads are read while the epoll sets are. A server with many threads has
+/// many connections too; either costs some ten microseconds a thread or a hundred registrations,
+/// and to start a thread here costs fifty.
+const MANY_THREADS: usize = 100;
+
 impl Details {
     pub(super) fn new(proc_root: &Path) -> Details {
         let mountinfo = std::fs::read(proc_root.join("self/mountinfo"));
@@ -43,23 +54,37 @@ impl Details {
 
     pub(super) fn read(&self, process: &Process, waiting: &WaitingDescriptors) -> ProcessDetail {
         let directory = self.proc_root.join(process.id.pid.to_string());
-        ProcessDetail {
-            threads: threads(&directory.join("task")),
-            epoll_sets: each(&waiting.epoll, |fd| {
-                let text = read(&directory, fd)?;
-                Ok(EpollSet {
-                    fd,
-                    registrations: fdinfo::epoll_registrations(&text),
-                })
+        let fdinfo = match waiting.thread {
+            Some(tid) => directory.join(format!("task/{tid}/fdinfo")),
+            None => directory.join("fdinfo"),
+        };
+        let epoll_sets = || {
+            each(&fdinfo, &waiting.epoll, |fd, text| EpollSet {
+                fd,
+                registrations: parse::epoll_registrations(text),
+            })
+        };
+        let (threads, epoll_sets) = match process_ids(&directory.join("task")) {
+            Ok(tids) if tids.len() >= MANY_THREADS => std::thread::scope(|scope| {
+                let threads = scope.spawn(|| threads(&directory, tids));
+                let epoll_sets = epoll_sets();
+                // It does not panic; if it did, the threads were not read.
+                let not_read = |_| Fact::Unknown(Unknown::NotCollected);
+                (threads.join().unwrap_or_else(not_read), epoll_sets)
             }),
-            io_urings: each(&waiting.io_uring, |fd| {
-                let (registered_sockets, pending_accepts) =
-                    fdinfo::io_uring(&read(&directory, fd)?);
-                Ok(IoUring {
+            Ok(tids) => (threads(&directory, tids), epoll_sets()),
+            Err(error) => (Fact::Unknown(why(&error.into())), epoll_sets()),
+        };
+        ProcessDetail {
+            threads,
+            epoll_sets,
+            io_urings: each(&fdinfo, &waiting.io_uring, |fd, text| {
+                let (registered_sockets, pending_accepts) = parse::io_uring(text);
+                IoUring {
                     fd,
                     registered_sockets,
                     pending_accepts,
-                })
+                }
             }),
             frozen: self.frozen(&process.cgroup),
             runtime: runtime(&directory, &process.exe),
@@ -99,12 +124,15 @@ pub(super) fn look_again_at_running(proc_root: &Path, processes: &mut [Process])
         else {
             continue;
         };
+        let Ok(mut tasks) = Files::below(&tasks) else {
+            continue;
+        };
         for thread in threads
             .iter_mut()
             .filter(|thread| thread.state.is_running())
         {
-            let stat = std::fs::read(tasks.join(thread.tid.to_string()).join("stat"));
-            let now = stat.ok().and_then(|line| stat::parse_stat(&line).ok());
+            let stat = tasks.read_short(&format!("{}/stat", thread.tid));
+            let now = stat.ok().and_then(|line| stat::parse_stat(line).ok());
             thread.second_look = now.map(|now| SecondLook {
                 state: now.state,
                 cpu_ticks: now.cpu_ticks.saturating_sub(thread.cpu_ticks),
@@ -113,24 +141,22 @@ pub(super) fn look_again_at_running(proc_root: &Path, processes: &mut [Process])
     }
 }
 
-fn threads(tasks: &Path) -> Fact<Vec<Thread>> {
-    let entries = match std::fs::read_dir(tasks) {
-        Ok(entries) => entries,
-        Err(error) => return Fact::Unknown(why(&error)),
+fn threads(directory: &Path, tids: Vec<u32>) -> Fact<Vec<Thread>> {
+    let mut files = match Files::below(&directory.join("task")) {
+        Ok(files) => files,
+        Err(error) => return Fact::Unknown(why(&error.into())),
     };
-    let thread = |entry: io::Result<std::fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let tid = u32::try_from(decimal(entry.file_name().as_encoded_bytes())?).ok()?;
-        read_thread(&entry.path(), tid)
-    };
-    Fact::Known(entries.filter_map(thread).take(THREADS_AT_MOST).collect())
+    let threads = tids
+        .into_iter()
+        .filter_map(|tid| read_thread(&mut files, tid));
+    Fact::Known(threads.take(THREADS_AT_MOST).collect())
 }
 
 /// `None` if the thread is gone.
-fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
-    let read = |file: &str| std::fs::read(directory.join(file));
-    let stat = stat::parse_stat(&read("stat").ok()?).ok()?;
-    let system_call = read_fact(read("syscall"), syscall::parse_system_call);
+fn read_thread(tasks: &mut Files, tid: u32) -> Option<Thread> {
+    let stat = stat::parse_stat(tasks.read_short(&format!("{tid}/stat")).ok()?).ok()?;
+    let system_call = tasks.read_short(&format!("{tid}/syscall"));
+    let system_call = read_fact(system_call, syscall::parse_system_call);
     // A call tells more than the place in the kernel where it sleeps; where there is none, or only
     // that one was restarted, the place is better than nothing.
     let says_little = match &system_call {
@@ -139,7 +165,7 @@ fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
         Fact::Known(SystemCall::NotInCall) | Fact::Unknown(_) => true,
     };
     let wait_channel = if says_little {
-        read_fact(read("wchan"), |bytes| {
+        read_fact(tasks.read_short(&format!("{tid}/wchan")), |bytes| {
             let name = String::from_utf8_lossy(bytes).into_owned();
             Some(if name == "0" { String::new() } else { name })
         })
@@ -157,19 +183,23 @@ fn read_thread(directory: &Path, tid: u32) -> Option<Thread> {
     })
 }
 
-fn read(directory: &Path, fd: i32) -> io::Result<Vec<u8>> {
-    std::fs::read(directory.join("fdinfo").join(fd.to_string()))
-}
-
-/// What can be read of each; unknown if that is nothing although there are some.
-fn each<T>(fds: &[i32], read: impl Fn(i32) -> io::Result<T>) -> Fact<Vec<T>> {
+/// What `parse` takes from the `fdinfo` of each; unknown if that cannot be read although there are
+/// some.
+fn each<T>(fdinfo: &Path, fds: &[i32], parse: impl Fn(i32, &[u8]) -> T) -> Fact<Vec<T>> {
     let mut values = Vec::with_capacity(fds.len());
+    if fds.is_empty() {
+        return Fact::Known(values);
+    }
+    let mut files = match Files::below(fdinfo) {
+        Ok(files) => files,
+        Err(error) => return Fact::Unknown(why(&error.into())),
+    };
     for fd in fds {
-        match read(*fd) {
-            Ok(value) => values.push(value),
+        match files.read_to_end(&fd.to_string()) {
+            Ok(text) => values.push(parse(*fd, text)),
             // Closed since the walk.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Fact::Unknown(why(&error)),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Fact::Unknown(why(&error.into())),
         }
     }
     Fact::Known(values)
@@ -198,4 +228,65 @@ fn runtime(directory: &Path, exe: &Fact<Vec<u8>>) -> Fact<Runtime> {
     read_fact(start_of("maps", MAPS_AT_MOST), |maps| {
         Some(runtime::by_maps(maps).unwrap_or(Runtime::Native))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use rustix::event::{EventfdFlags, epoll, eventfd};
+    use rustix::fd::{AsRawFd, OwnedFd};
+
+    use super::*;
+    use crate::model::{ProcessId, ProcessState};
+
+    #[test]
+    fn all_of_many_threads_and_their_sets_are_read() {
+        const REGISTRATIONS: usize = 100;
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let register = |_| -> OwnedFd {
+            let descriptor = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+            let data = epoll::EventData::new_u64(0);
+            epoll::add(&set, &descriptor, data, epoll::EventFlags::IN).unwrap();
+            descriptor
+        };
+        let _registered: Vec<OwnedFd> = (0..REGISTRATIONS).map(register).collect();
+        std::thread::scope(|scope| {
+            let waiting: Vec<_> = (0..MANY_THREADS)
+                .map(|_| {
+                    let (done, wait) = channel::<()>();
+                    scope.spawn(move || wait.recv());
+                    done
+                })
+                .collect();
+            let descriptors = WaitingDescriptors {
+                epoll: vec![set.as_raw_fd()],
+                ..WaitingDescriptors::default()
+            };
+            let detail = Details::new(Path::new("/proc")).read(&this_process(), &descriptors);
+            assert!(detail.threads.known().unwrap().len() > MANY_THREADS);
+            let sets = detail.epoll_sets.known().unwrap();
+            assert_eq!(sets[0].registrations.len(), REGISTRATIONS);
+            drop(waiting);
+        });
+    }
+
+    fn this_process() -> Process {
+        Process {
+            id: ProcessId {
+                pid: std::process::id(),
+                start_time: 0,
+            },
+            comm: Vec::new(),
+            parent: 0,
+            state: ProcessState('S'),
+            command_line: Fact::Unknown(Unknown::NotCollected),
+            exe: Fact::Unknown(Unknown::NotCollected),
+            uid: Fact::Unknown(Unknown::NotCollected),
+            user: None,
+            cgroup: Fact::Unknown(Unknown::NotCollected),
+            descriptors: Fact::Unknown(Unknown::NotCollected),
+            detail: Fact::Unknown(Unknown::NotCollected),
+        }
+    }
 }

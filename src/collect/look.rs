@@ -122,9 +122,13 @@ impl Look {
     }
 
     /// Waits until `watch` has passed since the queues were first read, and reads them once more.
+    ///
+    /// Only holders of `wanted` sockets were looked for: a connection that was accepted since, or a
+    /// listener that was opened, would pass for one that nobody holds, and is left out.
     pub(super) fn look_again(
         &mut self,
         watch: Duration,
+        wanted: &HashSet<Inode>,
         sockets: &mut Sockets,
         coverage: &mut Coverage,
     ) -> Result<(), CollectError> {
@@ -133,7 +137,11 @@ impl Look {
             .first()
             .map_or(Duration::ZERO, |read| read.after);
         std::thread::sleep((first_read + watch).saturating_sub(self.started.elapsed()));
-        let read = queues::read_once(sockets, &self.first, self.started, coverage)?;
+        let mut read = queues::read_once(sockets, &self.first, self.started, coverage)?;
+        if let Some(read) = &mut read {
+            let known = |row: &SocketEntry| row.inode.is_none_or(|inode| wanted.contains(&inode));
+            read.sockets.retain(known);
+        }
         self.queue_reads.extend(read);
         Ok(())
     }

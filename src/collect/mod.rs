@@ -16,6 +16,7 @@ mod crowded;
 mod dead_sockets;
 mod descriptors;
 mod details;
+mod files;
 mod focus;
 mod host;
 mod look;
@@ -175,7 +176,7 @@ fn look(
     // Everything above took a while; the second looks come after it, so that waiting for them
     // costs little.
     if !watch.is_zero() {
-        look.look_again(watch, &mut sockets, &mut coverage)?;
+        look.look_again(watch, &wanted, &mut sockets, &mut coverage)?;
     }
     if follows_another || !watch.is_zero() {
         details::look_again_at_running(root, &mut processes);
@@ -212,10 +213,13 @@ fn look(
 }
 
 /// A fact from the content of a file, or the reason why there is none.
-fn read_fact<T>(content: io::Result<Vec<u8>>, parse: impl FnOnce(&[u8]) -> Option<T>) -> Fact<T> {
+fn read_fact<T, E: Into<io::Error>>(
+    content: Result<impl AsRef<[u8]>, E>,
+    parse: impl FnOnce(&[u8]) -> Option<T>,
+) -> Fact<T> {
     match content {
-        Ok(bytes) => parse(&bytes).map_or(Fact::Unknown(Unknown::Malformed), Fact::Known),
-        Err(error) => Fact::Unknown(why(&error)),
+        Ok(bytes) => parse(bytes.as_ref()).map_or(Fact::Unknown(Unknown::Malformed), Fact::Known),
+        Err(error) => Fact::Unknown(why(&error.into())),
     }
 }
 

@@ -93,16 +93,20 @@ pub(super) fn time_to_watch(
         return Duration::ZERO;
     };
     let mut waiting = last.sockets.iter().filter(|row| row.is_unaccepted());
+    let queues = ports(&last.sockets);
+    let seen_twice = matches!(reads, [.., before, _] if ports(&before.sockets) == queues);
+    let is_old = |row: &SocketEntry| row.wait().is_some_and(|wait| wait >= accept_age);
+    // Slots that stay hidden may be old, whatever is visible beside them.
+    let hides_some =
+        seen_twice && !waiting.clone().any(is_old) && !queues.values().all(PortQueue::shows_all);
     let ages_unknown = waiting.clone().any(|row| row.wait().is_none())
-        || ports(&last.sockets).values().any(PortQueue::hides_all);
+        || hides_some
+        || queues.values().any(PortQueue::hides_all);
     if settle.is_zero() {
         Duration::ZERO
     } else if ages_unknown && accept_age <= WATCHED_AT_MOST {
         settle.max(accept_age)
-    } else if ages_unknown
-        || waiting.any(|row| row.wait().is_some_and(|wait| wait >= accept_age))
-        || !ports(&last.sockets).values().all(PortQueue::adds_up)
-    {
+    } else if ages_unknown || waiting.any(is_old) || !queues.values().all(PortQueue::adds_up) {
         settle
     } else {
         Duration::ZERO
@@ -119,6 +123,11 @@ struct PortQueue {
 impl PortQueue {
     fn adds_up(&self) -> bool {
         self.queued == self.visible.len() as u64
+    }
+
+    /// Everything that is queued can be seen.
+    fn shows_all(&self) -> bool {
+        self.queued <= self.visible.len() as u64
     }
 
     /// Something is queued, and nothing of it can be seen.

@@ -52,7 +52,13 @@ impl Sockets {
             .map_or(Netns(0), Netns);
         let directory = request.proc_root.join("thread-self/net");
         let sock_diag = match request.source {
-            SourceChoice::Proc => return Self::open_proc(netns, directory, None),
+            SourceChoice::Proc => {
+                coverage.gaps.push(untold(
+                    "/proc/net/tcp does not tell, and was asked for".into(),
+                    None,
+                ));
+                return Self::open_proc(netns, directory, None);
+            }
             SourceChoice::Auto | SourceChoice::SockDiag => SockDiag::open().and_then(probe),
         };
         match sock_diag {
@@ -64,17 +70,10 @@ impl Sockets {
                 Err(CollectError::SockDiag(error))
             }
             Err(error) => {
-                coverage.gaps.push(Gap {
-                    kind: GapKind::Details,
-                    what: "ages, backlogs and cookies of sockets".into(),
-                    why: format!(
-                        "sock_diag cannot be had ({error}); /proc/net/tcp was read instead"
-                    ),
-                    needs: Some(
-                        "the kernel module tcp_diag, and a seccomp profile that allows it".into(),
-                    ),
-                    count: 1,
-                });
+                let why =
+                    format!("sock_diag cannot be had ({error}); /proc/net/tcp was read instead");
+                let needs = "the kernel module tcp_diag, and a seccomp profile that allows it";
+                coverage.gaps.push(untold(why, Some(needs)));
                 Self::open_proc(netns, directory, Some(error))
             }
         }
@@ -196,6 +195,17 @@ impl Sockets {
 
     pub(super) fn netns(&self) -> Netns {
         self.netns
+    }
+}
+
+/// What `/proc/net/tcp` does not have.
+fn untold(why: String, needs: Option<&str>) -> Gap {
+    Gap {
+        kind: GapKind::Details,
+        what: "ages, backlogs, drops and cookies of sockets".into(),
+        why,
+        needs: needs.map(str::to_owned),
+        count: 1,
     }
 }
 

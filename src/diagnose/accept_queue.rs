@@ -1,7 +1,9 @@
 //! What the three findings about accept queues have in common: the state of a queue, its evidence,
 //! its commands.
 
-use crate::join::{Listener, Movement, SocketTable};
+use std::sync::Arc;
+
+use crate::join::{Child, Listener, Movement, SocketTable};
 use crate::model::{Evidence, Fact, Subject, Unknown, count_of, human_duration};
 
 use super::{Thresholds, phrase};
@@ -9,9 +11,8 @@ use super::{Thresholds, phrase};
 /// What a queue that is not empty is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueueState {
-    /// Its oldest connection has waited too long, and nothing shows that it moves; `watched` if
-    /// two looks showed that it does not.
-    Stuck { watched: bool },
+    /// Its oldest connection has waited too long, and nothing shows that it moves.
+    Stuck,
     /// Its oldest connection has waited too long, and it moves.
     Slow,
     /// Everything in it is young, or cannot be told to be old.
@@ -24,19 +25,19 @@ pub(super) fn state(listener: &Listener<'_>, thresholds: &Thresholds) -> Option<
         return None;
     }
     let stuck = listener.movement.map(|movement| movement.is_stuck());
-    // A reset connection has left no trace of its age: only watching it tells.
-    let watched_long = listener
-        .movement
-        .is_some_and(|movement| movement.over >= thresholds.accept_age && movement.is_stuck());
+    // A reset connection has left no trace of its age: only watching its slot tells.
+    let watched_long = listener.movement.is_some_and(|movement| {
+        let slots_seen = movement.left + movement.stayed;
+        let was_hidden = listener.shared_with == 0 && movement.before > slots_seen;
+        movement.over >= thresholds.accept_age && movement.is_stuck() && was_hidden
+    });
     let old = listener
         .oldest_wait()
         .is_some_and(|wait| wait >= thresholds.accept_age)
-        || listener.only_gone() && watched_long;
+        || watched_long;
     Some(match (old, stuck) {
         (true, Some(false)) => QueueState::Slow,
-        (true, stuck) => QueueState::Stuck {
-            watched: stuck.is_some(),
-        },
+        (true, _) => QueueState::Stuck,
         (false, _) => QueueState::Young,
     })
 }
@@ -50,8 +51,48 @@ pub(super) fn subject(listener: &Listener<'_>) -> Subject {
     }
 }
 
+/// What was said last about waiting connections: the listeners of a group share them, and there may
+/// be many of both.
+#[derive(Default)]
+pub(super) struct LastSaid<'a> {
+    children: Option<Arc<[Child<'a>]>>,
+    on_them: Vec<Evidence>,
+    far_ends: Option<Evidence>,
+}
+
+impl<'a> LastSaid<'a> {
+    fn renew(&mut self, listener: &Listener<'a>, table: &SocketTable<'_>) {
+        let children = &listener.children;
+        if matches!(&self.children, Some(known) if Arc::ptr_eq(known, children)) {
+            return;
+        }
+        let source = phrase::socket_source(table);
+        let mut on_them = Vec::new();
+        if let Some(oldest) = children.first() {
+            on_them.push(Evidence::new(
+                "the waiting connections have inode 0: no program has accepted them, no descriptor \
+                 refers to them",
+                source,
+            ));
+            on_them.extend(waits(listener));
+            on_them.extend(unread(listener, source));
+            on_them.extend(phrase::timeline(oldest.entry));
+        }
+        let entries = children.iter().map(|child| child.entry);
+        *self = LastSaid {
+            children: Some(Arc::clone(children)),
+            on_them,
+            far_ends: phrase::far_ends(entries, table),
+        };
+    }
+}
+
 /// The facts about a queue that every finding about it shows.
-pub(super) fn evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Evidence> {
+pub(super) fn evidence<'a>(
+    listener: &Listener<'a>,
+    table: &SocketTable<'_>,
+    said: &mut LastSaid<'a>,
+) -> Vec<Evidence> {
     let source = phrase::socket_source(table);
     let limit = listener
         .backlog
@@ -78,26 +119,14 @@ pub(super) fn evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<
         },
         source,
     )];
-    if !listener.children.is_empty() {
-        evidence.push(Evidence::new(
-            "the waiting connections have inode 0: no program has accepted them, no descriptor \
-             refers to them",
-            source,
-        ));
-    }
-    evidence.extend(waits(listener));
-    evidence.extend(unread(listener, source));
-    let oldest = listener.children.first();
-    evidence.extend(oldest.and_then(|child| phrase::timeline(child.entry)));
+    said.renew(listener, table);
+    evidence.extend(said.on_them.iter().cloned());
     evidence.extend(
         listener
             .movement
             .map(|movement| Evidence::new(moved(movement), format!("{source}, two reads"))),
     );
-    evidence.extend(phrase::far_ends(
-        listener.children.iter().map(|child| child.entry),
-        table,
-    ));
+    evidence.extend(said.far_ends.clone());
     evidence
 }
 
@@ -141,7 +170,7 @@ fn waits(listener: &Listener<'_>) -> Option<Evidence> {
 
 /// How much the clients had sent before they gave up.
 fn unread(listener: &Listener<'_>, source: &str) -> Option<Evidence> {
-    let received = |child: &crate::join::Child<'_>| {
+    let received = |child: &Child<'_>| {
         let (recv_q, _) = child.entry.stream_queues()?;
         let fin = u32::from(child.entry.state == crate::model::TcpState::CloseWait);
         Some(u64::from(recv_q.saturating_sub(fin)))

@@ -5,22 +5,28 @@ use std::time::Duration;
 use crate::join::{Listener, Movement, SocketTable};
 use crate::model::{Confidence, Finding, FindingId, Severity, count_of, human_duration};
 
-use super::accept_queue::{self, QueueState};
+use super::accept_queue::{self, LastSaid, QueueState};
 use super::{Thresholds, phrase};
 
 pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (mut findings, mut said) = (Vec::new(), LastSaid::default());
     for listener in &table.listeners {
-        match accept_queue::state(listener, thresholds) {
-            Some(QueueState::Slow) => findings.push(finding(listener, table, Severity::Warning)),
-            Some(QueueState::Young) => findings.push(finding(listener, table, Severity::Info)),
-            Some(QueueState::Stuck { .. }) | None => {}
-        }
+        let severity = match accept_queue::state(listener, thresholds) {
+            Some(QueueState::Slow) => Severity::Warning,
+            Some(QueueState::Young) => Severity::Info,
+            Some(QueueState::Stuck) | None => continue,
+        };
+        findings.push(finding(listener, table, severity, &mut said));
     }
     findings
 }
 
-fn finding(listener: &Listener<'_>, table: &SocketTable<'_>, severity: Severity) -> Finding {
+fn finding<'a>(
+    listener: &Listener<'a>,
+    table: &SocketTable<'a>,
+    severity: Severity,
+    said: &mut LastSaid<'a>,
+) -> Finding {
     let connections = count_of(listener.accept_queue.into(), "connection");
     let verb = if listener.accept_queue == 1 {
         "waits"
@@ -49,7 +55,7 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>, severity: Severity)
         oldest: listener.oldest_wait(),
         cause: None,
         other_causes: Vec::new(),
-        evidence: accept_queue::evidence(listener, table),
+        evidence: accept_queue::evidence(listener, table, said),
         remedy: match severity {
             Severity::Info => "Nothing yet: a queue that is not empty for a moment is normal.",
             _ => {

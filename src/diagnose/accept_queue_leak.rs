@@ -2,10 +2,10 @@
 
 use crate::join::{Listener, SocketTable};
 use crate::model::{
-    Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of, human_duration,
+    CauseId, Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of, human_duration,
 };
 
-use super::accept_queue::{self, QueueState};
+use super::accept_queue::{self, LastSaid, QueueState};
 use super::queue_cause::{self, Stuck};
 use super::{Thresholds, phrase};
 
@@ -13,36 +13,40 @@ pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Find
     let stuck = |listener: &&Listener<'_>| {
         matches!(
             accept_queue::state(listener, thresholds),
-            Some(QueueState::Stuck { .. })
+            Some(QueueState::Stuck)
         )
     };
+    let mut said = LastSaid::default();
     table
         .listeners
         .iter()
         .filter(stuck)
-        .map(|listener| finding(listener, table))
+        .map(|listener| finding(listener, table, &mut said))
         .collect()
 }
 
-fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
+fn finding<'a>(
+    listener: &Listener<'a>,
+    table: &SocketTable<'a>,
+    said: &mut LastSaid<'a>,
+) -> Finding {
     let holders = phrase::holders(&listener.holders, table);
-    let mut evidence = accept_queue::evidence(listener, table);
+    let mut evidence = accept_queue::evidence(listener, table, said);
     if !listener.holders.is_empty() {
         evidence.push(Evidence::new(
             format!("the listener is {holders}"),
             phrase::descriptor_paths(&listener.holders),
         ));
     }
-    let why = queue_cause::explain(&Stuck::new(listener, table));
+    let stuck = Stuck::new(listener, table);
+    let why = queue_cause::explain(&stuck);
+    let confidence = confidence(listener, why.cause.id);
     evidence.extend(why.evidence);
     Finding {
         id: FindingId::AcceptQueueLeak,
         severity: Severity::Critical,
-        confidence: match listener.movement {
-            Some(_) => Confidence::Certain,
-            None => Confidence::Likely,
-        },
-        summary: format!("{}; {holders}", what(listener)),
+        confidence,
+        summary: format!("{}; {holders}", what(listener, confidence)),
         subject: accept_queue::subject(listener),
         count: u64::from(listener.accept_queue),
         oldest: listener.oldest_wait(),
@@ -50,14 +54,38 @@ fn finding(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
         other_causes: why.other_causes,
         evidence,
         remedy: why.remedy.unwrap_or_else(|| remedy(listener)),
-        confirm: confirm(listener, table),
+        confirm: confirm(&stuck),
+    }
+}
+
+/// A server that takes a second for each connection takes none in a quarter of one: that nothing
+/// was taken is certain to mean that nothing is only if something would have been at the rate at
+/// which a slow server empties such a queue, or if the cause says that nobody is about to accept.
+fn confidence(listener: &Listener<'_>, cause: CauseId) -> Confidence {
+    /// Of a steady slow server, so many are missed by chance in one case of twenty.
+    const WOULD_HAVE_BEEN_TAKEN: f64 = 3.0;
+    let Some(movement) = listener.movement else {
+        return Confidence::Likely;
+    };
+    let at_work = [
+        CauseId::AcceptorBlocked,
+        CauseId::AcceptorBusy,
+        CauseId::Unknown,
+    ];
+    let wait = listener.oldest_wait().unwrap_or(movement.over);
+    let rate = f64::from(listener.accept_queue) / wait.as_secs_f64();
+    let is_watched_enough = rate * movement.over.as_secs_f64() >= WOULD_HAVE_BEEN_TAKEN;
+    if is_watched_enough || !at_work.contains(&cause) {
+        Confidence::Certain
+    } else {
+        Confidence::Likely
     }
 }
 
 /// The queue, and what its holders wait for.
-fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
+fn confirm(stuck: &Stuck<'_, '_>) -> Vec<String> {
+    let listener = stuck.listener;
     let mut commands = accept_queue::confirm(listener);
-    let stuck = Stuck::new(listener, table);
     if let Some(judged) = stuck.judged.first() {
         let pid = judged.process.id.pid;
         commands.push(format!("cat /proc/{pid}/task/*/syscall"));
@@ -65,49 +93,72 @@ fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
             (judged.registrations.first(), listener.entry.inode)
         {
             let epoll = registered.epoll;
-            commands.push(format!("grep ino:{:x} /proc/{pid}/fdinfo/{epoll}", inode.0));
+            commands.push(format!(
+                "grep -w ino:{:x} /proc/{pid}/fdinfo/{epoll}",
+                inode.0
+            ));
         }
     }
     commands
 }
 
-fn what(listener: &Listener<'_>) -> String {
+fn what(listener: &Listener<'_>, confidence: Confidence) -> String {
     let local = listener.entry.local;
-    if listener.only_gone() {
-        let slots = count_of(listener.accept_queue.into(), "slot");
-        return format!(
-            "{slots} in the accept queue of {local} held by connections that were reset, and \
-             nobody accepts them"
-        );
-    }
-    let oldest = match (listener.oldest_wait(), listener.accept_queue) {
+    let queue = listener.accept_queue;
+    let (wait, them, none) = if queue == 1 {
+        ("waits", "it", "it was not")
+    } else {
+        ("wait", "them", "none was")
+    };
+    // One look does not show that nobody does, and a short one not where somebody may be slow.
+    let nobody = match listener.movement {
+        Some(_) if confidence == Confidence::Certain => format!(" and nobody accepts {them}"),
+        Some(movement) => format!(" and {none} taken within {}", human_duration(movement.over)),
+        None => String::new(),
+    };
+    let oldest = match (listener.oldest_wait(), queue) {
         (Some(wait), 1) => format!(", for {}", human_duration(wait)),
         (Some(wait), _) => format!(", the oldest for {}", human_duration(wait)),
         (None, _) => String::new(),
     };
+    if listener.only_gone() {
+        return format!(
+            "{} in the accept queue of {local} {} taken by connections that are in no table of \
+             this port, most likely reset,{nobody}",
+            count_of(queue.into(), "slot"),
+            if queue == 1 { "is" } else { "are" },
+        );
+    }
     if let Fact::Known(queued) = &listener.queued
         && queued.gone > 0
     {
+        let waiting = queued.established + queued.close_wait;
         return format!(
-            "{} in the accept queue of {local} are taken, {} by connections that wait and {} by \
-             connections that were reset, and nobody accepts them{oldest}",
-            count_of(listener.accept_queue.into(), "slot"),
-            queued.established + queued.close_wait,
+            "{} in the accept queue of {local} are taken, {waiting} by {} and {} by {} reset,\
+             {nobody}{oldest}",
+            count_of(queue.into(), "slot"),
+            match waiting {
+                1 => "a connection that waits",
+                _ => "connections that wait",
+            },
             queued.gone,
+            match queued.gone {
+                1 => "one that was",
+                _ => "connections that were",
+            },
         );
     }
-    let connections = count_of(listener.accept_queue.into(), "connection");
-    let verb = if listener.accept_queue == 1 {
-        "waits"
-    } else {
-        "wait"
-    };
-    let them = if listener.accept_queue == 1 {
-        "it"
-    } else {
-        "them"
-    };
-    format!("{connections} {verb} in the accept queue of {local} and nobody accepts {them}{oldest}")
+    let visible = listener.children.len();
+    if listener.shared_with == 0 && visible < queue as usize {
+        return format!(
+            "{} in the accept queue of {local} {} taken, {visible} by connections that can be \
+             seen,{nobody}{oldest}",
+            count_of(queue.into(), "slot"),
+            if queue == 1 { "is" } else { "are" },
+        );
+    }
+    let connections = count_of(queue.into(), "connection");
+    format!("{connections} {wait} in the accept queue of {local}{nobody}{oldest}")
 }
 
 fn remedy(listener: &Listener<'_>) -> String {
@@ -143,6 +194,24 @@ mod tests {
         );
         let looked_twice = Case::queue(8).waiting(&[seconds(12); 8]).looked_twice(0, 0);
         check(looked_twice, Some((8, Confidence::Certain)));
+    }
+
+    #[test]
+    fn a_short_look_does_not_tell_a_slow_server_from_a_dead_one() {
+        // Cause unknown: nothing was read of the holder.
+        let watched = |queue: u32, wait| {
+            let waits = vec![seconds(wait); queue as usize];
+            Case::queue(queue)
+                .waiting(&waits)
+                .held_by("server")
+                .looked_twice(0, 0)
+        };
+        check(watched(4, 2), Some((4, Confidence::Likely)));
+        check(watched(24, 2), Some((24, Confidence::Certain)));
+        check(
+            watched(4, 2).over(seconds(2)),
+            Some((4, Confidence::Certain)),
+        );
     }
 
     #[test]
@@ -216,6 +285,26 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_has_just_come_hides_no_dead_slots() {
+        let young = std::time::Duration::from_millis(300);
+        // Five slots of connections that were reset, and a client that came while they were watched.
+        let case = Case::queue(6).waiting(&[young]).looked_twice(0, 1);
+        check(case.clone(), None);
+        let watched = case.over(seconds(1));
+        let snapshot = watched.snapshot();
+        let finding = find(&SocketTable::new(&snapshot), &Thresholds::default()).remove(0);
+        assert!(
+            finding.summary.starts_with(
+                "6 slots in the accept queue of 127.0.0.1:8080 are taken, 1 by connections that \
+                 can be seen, and nobody accepts them"
+            ),
+            "{}",
+            finding.summary
+        );
+        check(watched, Some((6, Confidence::Certain)));
+    }
+
+    #[test]
     fn without_ages_only_watching_tells() {
         check(Case::queue(3).without_info(3), None);
         check(Case::queue(3).without_info(3).looked_twice(0, 0), None);
@@ -243,11 +332,22 @@ mod tests {
 
     #[test]
     fn the_sentence_says_what_where_and_how_long() {
-        let snapshot = Case::queue(8)
-            .waiting(&[seconds(12); 8])
-            .held_by("server")
-            .snapshot();
-        let finding = find(&SocketTable::new(&snapshot), &Thresholds::default()).remove(0);
+        let case = Case::queue(8).waiting(&[seconds(12); 8]).held_by("server");
+        let finding = |case: &Case| {
+            find(&SocketTable::new(&case.snapshot()), &Thresholds::default()).remove(0)
+        };
+        assert_eq!(
+            finding(&case).summary,
+            "8 connections wait in the accept queue of 127.0.0.1:8080, the oldest for 12.0 s; held \
+             by server (pid 4866, fd 3)"
+        );
+        let twice = case.looked_twice(0, 0);
+        assert_eq!(
+            finding(&twice).summary,
+            "8 connections wait in the accept queue of 127.0.0.1:8080 and none was taken within \
+             250 ms, the oldest for 12.0 s; held by server (pid 4866, fd 3)"
+        );
+        let finding = finding(&twice.over(seconds(10)));
         assert_eq!(
             finding.summary,
             "8 connections wait in the accept queue of 127.0.0.1:8080 and nobody accepts them, \

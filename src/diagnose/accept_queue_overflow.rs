@@ -3,14 +3,15 @@
 use crate::join::{Listener, SocketTable};
 use crate::model::{Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of};
 
-use super::{Thresholds, accept_queue, phrase};
+use super::accept_queue::{self, LastSaid};
+use super::{Thresholds, phrase};
 
 pub(super) fn find(table: &SocketTable<'_>, _thresholds: &Thresholds) -> Vec<Finding> {
-    let mut findings = Vec::new();
+    let (mut findings, mut said) = (Vec::new(), LastSaid::default());
     for listener in &table.listeners {
         let drops = connections_dropped(listener, table);
         if listener.is_full() {
-            findings.push(full(listener, table));
+            findings.push(full(listener, table, &mut said));
         } else if drops > 0 {
             findings.push(dropped(listener, drops, table));
         }
@@ -31,9 +32,9 @@ fn connections_dropped(listener: &Listener<'_>, table: &SocketTable<'_>) -> u32 
     }
 }
 
-fn full(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
+fn full<'a>(listener: &Listener<'a>, table: &SocketTable<'a>, said: &mut LastSaid<'a>) -> Finding {
     let limit = listener.backlog.unwrap_or(0);
-    let mut evidence = accept_queue::evidence(listener, table);
+    let mut evidence = accept_queue::evidence(listener, table, said);
     evidence.extend(drop_evidence(listener, table));
     Finding {
         severity: Severity::Critical,
@@ -58,9 +59,10 @@ fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Find
     Finding {
         severity: Severity::Info,
         summary: format!(
-            "{} has dropped {} since it was opened; its queue is not full now",
+            "{} has dropped {} since it was opened, each try of a client counted; its queue is not \
+             full now",
             listener.entry.local,
-            count_of(drops.into(), "connection"),
+            count_of(drops.into(), "handshake packet"),
         ),
         count: drops.into(),
         oldest: None,
@@ -100,7 +102,7 @@ fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Eviden
         evidence.push(Evidence::new(
             format!(
                 "this listener has dropped {}",
-                count_of(drops.into(), "packet")
+                count_of(drops.into(), "handshake packet")
             ),
             "sock_diag, SK_MEMINFO_DROPS",
         ));

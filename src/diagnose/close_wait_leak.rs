@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::join::{CloseWait, SocketTable};
+use crate::join::{CloseWait, Crowded, SocketTable};
 use crate::model::{
     CauseId, Confidence, Direction, Evidence, Fact, Finding, FindingId, Netns, ProcessId, Severity,
     Subject, Timer, count_of, human_duration,
@@ -16,6 +16,9 @@ use super::{Thresholds, phrase};
 
 /// From which share of its descriptor limit on a leaking holder is about to fail, in percent.
 const CRITICAL_DESCRIPTOR_PERCENT: u64 = 80;
+
+/// How many holders the evidence describes.
+const HOLDERS_SHOWN: usize = 4;
 
 /// What makes sockets one leak.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,9 +44,12 @@ pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Find
         .collect()
 }
 
-/// Held by a program, not being served, and old, or of an age that cannot be told.
+/// Held by a program, not being served, and old, or of an age that cannot be told. Not where all
+/// holders ended while they were read: then it is closed by now.
 fn is_leaked(socket: &CloseWait<'_>, thresholds: &Thresholds) -> bool {
+    let holders = &socket.holders;
     socket.accepted
+        && (holders.is_empty() || holders.iter().any(|holder| holder.process.is_some()))
         && socket
             .entry
             .may_be_in_close_wait_for(thresholds.close_wait_age)
@@ -73,40 +79,29 @@ fn finding(
         None => format!("on local port {}", &key.endpoint[1..]),
     };
     let holders = &sockets[0].holders;
-    let names: Vec<String> = holders
-        .iter()
-        .map(|holder| phrase::process(holder.process, holder.id))
-        .collect();
-    let keeps = match names.len() {
-        0 => {
-            let be = if count == 1 { "is" } else { "are" };
-            let state = count_of(count, "socket");
-            format!(
-                "{state} {where_} {be} left in CLOSE_WAIT; {}",
-                phrase::nobody(table)
-            )
-        }
-        1 => format!(
-            "{} keeps {} {where_} in CLOSE_WAIT",
-            names[0],
-            count_of(count, "socket")
+    let sockets_are = count_of(count, "socket");
+    let keeps = match holders.len() {
+        0 => format!(
+            "{sockets_are} {where_} {} left in CLOSE_WAIT; {}",
+            if count == 1 { "is" } else { "are" },
+            phrase::nobody(table, count)
         ),
-        _ => format!(
-            "{} keep {} {where_} in CLOSE_WAIT",
-            phrase::join_words(&names),
-            count_of(count, "socket")
+        number => format!(
+            "{} {} {sockets_are} {where_} in CLOSE_WAIT",
+            phrase::processes(holders),
+            if number == 1 { "keeps" } else { "keep" },
         ),
     };
     let age = match oldest {
         Some(age) => format!(", the oldest for {}", human_duration(age)),
         None => ", for how long cannot be told".into(),
     };
-    let why = close_wait_cause::explain(&Leaked { sockets, table });
+    let why = close_wait_cause::explain(&Leaked::new(sockets, table));
     let mut evidence = evidence(sockets, table);
     evidence.extend(why.evidence);
     Finding {
         id: FindingId::CloseWaitLeak,
-        severity: severity(sockets, oldest.is_some(), why.cause.id),
+        severity: severity(sockets, oldest.is_some(), why.cause.id, table),
         confidence: confidence(sockets, thresholds),
         summary: format!("{keeps}{age}"),
         subject: Subject::Connections {
@@ -125,20 +120,28 @@ fn finding(
     }
 }
 
-fn severity(sockets: &[&CloseWait<'_>], age_is_known: bool, cause: CauseId) -> Severity {
-    let nearly_out = sockets[0].holders.iter().any(|holder| {
-        let descriptors = holder
-            .process
-            .and_then(|process| process.descriptors.known());
-        descriptors.is_some_and(|used| used.percent() >= CRITICAL_DESCRIPTOR_PERCENT)
-    });
-    let harmless = cause == CauseId::IdlePoolConnection;
-    match (nearly_out, age_is_known && !harmless) {
-        (true, _) => Severity::Critical,
-        (false, true) => Severity::Warning,
-        // A client's idle pool is bounded; and without an age, a socket that was closed by its
-        // peer a moment ago looks the same.
-        (false, false) => Severity::Info,
+fn severity(
+    sockets: &[&CloseWait<'_>],
+    age_is_known: bool,
+    cause: CauseId,
+    table: &SocketTable<'_>,
+) -> Severity {
+    // A client's idle pool is bounded; and without an age, a socket that was closed by its peer a
+    // moment ago looks the same. A holder without descriptors is a finding of its own.
+    if !age_is_known || cause == CauseId::IdlePoolConnection {
+        return Severity::Info;
+    }
+    let nearly_out = |crowded: &Crowded<'_>| {
+        crowded.percent() >= CRITICAL_DESCRIPTOR_PERCENT
+            && sockets[0]
+                .holders
+                .iter()
+                .any(|holder| holder.id == crowded.id)
+    };
+    if table.crowded.iter().any(nearly_out) {
+        Severity::Critical
+    } else {
+        Severity::Warning
     }
 }
 
@@ -213,7 +216,8 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             source,
         ));
     }
-    for (index, holder) in sockets[0].holders.iter().enumerate() {
+    let holders = &sockets[0].holders;
+    for (index, holder) in holders.iter().enumerate().take(HOLDERS_SHOWN) {
         let fds: Vec<i32> = sockets
             .iter()
             .filter_map(|socket| socket.holders.get(index))
@@ -221,21 +225,32 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
             .collect();
         evidence.push(Evidence::new(
             format!(
-                "{} holds them as {}",
+                "{} holds {} as {}",
                 phrase::process(holder.process, holder.id),
+                if sockets.len() == 1 { "it" } else { "them" },
                 phrase::fd_list(&fds)
             ),
             format!("/proc/{}/fd", holder.id.pid),
         ));
         if let Some(Fact::Known(used)) = holder.process.map(|process| &process.descriptors) {
-            let limit = used.soft_limit.map_or("no limit".into(), |limit| {
-                format!("a limit of {limit} ({} %)", used.percent())
-            });
+            let open = count_of(used.open, "descriptor");
+            let fact = match used.soft_limit {
+                None => format!("it has {open}, without a limit"),
+                Some(limit) if used.open > limit => {
+                    format!("it has {open}, at a limit of {limit} for their numbers")
+                }
+                Some(limit) => format!("it has {open} of {limit} ({} %)", used.percent()),
+            };
             evidence.push(Evidence::new(
-                format!("it has {} of {limit}", count_of(used.open, "descriptor")),
+                fact,
                 format!("/proc/{0}/fd, /proc/{0}/limits", holder.id.pid),
             ));
         }
+    }
+    if holders.len() > HOLDERS_SHOWN {
+        let more = holders.len() - HOLDERS_SHOWN;
+        let more = count_of(more as u64, "more process");
+        evidence.push(Evidence::new(format!("{more} hold them too"), "/proc/*/fd"));
     }
     evidence.extend(phrase::far_ends(
         sockets.iter().map(|socket| socket.entry),
@@ -246,7 +261,7 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
 
 fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {
     let filter = match key.direction {
-        Some(Direction::Outbound) => format!("dst {}", sockets[0].entry.remote),
+        Some(Direction::Outbound) => format!("'dst = {}'", sockets[0].entry.remote),
         _ => format!("'sport = {}'", key.endpoint),
     };
     let mut commands = vec![format!("ss -ntpi state close-wait {filter}")];
@@ -317,6 +332,67 @@ mod tests {
     }
 
     #[test]
+    fn few_descriptors_make_no_leak_of_an_idle_pool_or_of_what_may_be_young() {
+        let severity = |case: CloseWaitCase| found(&case.descriptors(90, 100))[0].severity;
+        let pool = CloseWaitCase::sockets(3).outbound().recv_q(1);
+        assert_eq!(severity(pool), Severity::Info);
+        let ageless = CloseWaitCase::sockets(1).without_info();
+        assert_eq!(severity(ageless), Severity::Info);
+    }
+
+    #[test]
+    fn descriptors_above_a_lowered_limit_do_not_count() {
+        // 200 descriptors at a limit of 100: how many are below it is not known.
+        let mut snapshot = CloseWaitCase::sockets(3).snapshot();
+        snapshot.processes[0].descriptors = Fact::Known(crate::model::DescriptorUse {
+            open: 200,
+            soft_limit: Some(100),
+            exhausted: false,
+        });
+        let found = find(&SocketTable::new(&snapshot), &Thresholds::default());
+        assert_eq!(found[0].severity, Severity::Warning);
+        let facts: Vec<&str> = found[0].evidence.iter().map(|e| e.fact.as_str()).collect();
+        let fact = "it has 200 descriptors, at a limit of 100 for their numbers";
+        assert!(facts.contains(&fact), "{facts:?}");
+    }
+
+    #[test]
+    fn a_holder_that_has_ended_keeps_nothing() {
+        let mut snapshot = CloseWaitCase::sockets(3).snapshot();
+        snapshot.processes.clear();
+        let found = find(&SocketTable::new(&snapshot), &Thresholds::default());
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn many_holders_are_counted_not_listed() {
+        let mut snapshot = CloseWaitCase::sockets(2).snapshot();
+        let first = snapshot.processes[0].clone();
+        for more in 1..1_000 {
+            let mut process = first.clone();
+            process.id.pid += more;
+            for index in 0..2_u8 {
+                let inode = crate::model::Inode(500 + u64::from(index));
+                let fd = 4 + i32::from(index);
+                let process = process.id;
+                snapshot
+                    .descriptors
+                    .push(crate::model::HeldDescriptor { process, fd, inode });
+            }
+            snapshot.processes.push(process);
+        }
+        let finding = find(&SocketTable::new(&snapshot), &Thresholds::default()).remove(0);
+        assert!(
+            finding
+                .summary
+                .contains("server (pid 4869) and 996 more keep 2 sockets"),
+            "{}",
+            finding.summary
+        );
+        assert!(finding.evidence.len() < 20, "{:?}", finding.evidence);
+    }
+
+    #[test]
     fn an_age_that_cannot_be_told_is_no_accusation() {
         let finding = found(&CloseWaitCase::sockets(2).without_info()).remove(0);
         assert_eq!(finding.severity, Severity::Info);
@@ -326,10 +402,10 @@ mod tests {
     #[test]
     fn an_unseen_holder_is_not_nobody() {
         let unseen = CloseWaitCase::sockets(2).without_holder();
-        assert!(found(&unseen)[0].summary.contains("no process holds it"));
+        assert!(found(&unseen)[0].summary.contains("no process holds them"));
         let summary = found(&unseen.unreadable_processes(3))[0].summary.clone();
         assert!(
-            summary.contains("its holder could not be seen"),
+            summary.contains("their holder could not be seen"),
             "{summary}"
         );
     }

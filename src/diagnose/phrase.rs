@@ -13,7 +13,7 @@ use crate::model::{
 pub(super) fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>) -> String {
     const NAMED: usize = 4;
     match holders {
-        [] => nobody(table),
+        [] => nobody(table, 1),
         [one] => format!("held by {}", holder(one)),
         several => {
             let mut names: Vec<String> = several.iter().take(NAMED).map(holder).collect();
@@ -34,6 +34,20 @@ pub(super) fn holder(holder: &Holder<'_>) -> String {
     format!("{} (pid {}, {fds})", name(holder.process), holder.id.pid)
 }
 
+/// `server (pid 4866) and helper (pid 4870)`; of many the first ones.
+pub(super) fn processes(holders: &[Holder<'_>]) -> String {
+    const NAMED: usize = 4;
+    let mut names: Vec<String> = holders
+        .iter()
+        .take(NAMED)
+        .map(|holder| process(holder.process, holder.id))
+        .collect();
+    if holders.len() > NAMED {
+        names.push(format!("{} more", holders.len() - NAMED));
+    }
+    join_words(&names)
+}
+
 /// `server (pid 4866)`
 pub(super) fn process(process: Option<&Process>, id: ProcessId) -> String {
     format!("{} (pid {})", name(process), id.pid)
@@ -45,13 +59,15 @@ fn name(process: Option<&Process>) -> String {
     })
 }
 
-/// What may be said about a socket for which no holder was found.
-pub(super) fn nobody(table: &SocketTable<'_>) -> String {
-    if table.snapshot.coverage.owners_complete() {
-        "no process holds it".into()
-    } else {
-        "its holder could not be seen".into()
+/// What may be said about sockets, so many, for which no holder was found.
+pub(super) fn nobody(table: &SocketTable<'_>, sockets: u64) -> String {
+    match (table.owners_complete(), sockets) {
+        (true, 1) => "no process holds it",
+        (true, _) => "no process holds them",
+        (false, 1) => "its holder could not be seen",
+        (false, _) => "their holder could not be seen",
     }
+    .into()
 }
 
 /// `a`, `a and b`, `a, b and c`
@@ -169,7 +185,7 @@ pub(super) fn last_cgroup_path(cgroup: &[u8]) -> &[u8] {
 pub(super) fn timeline(oldest: &SocketEntry) -> Option<Evidence> {
     let timeline = oldest.timeline()?;
     Some(Evidence::new(
-        format!("the oldest, from {}: {timeline}", oldest.remote),
+        format!("the oldest, far end {}: {timeline}", oldest.remote),
         "sock_diag, tcp_info",
     ))
 }

@@ -282,10 +282,7 @@ impl CloseWaitCase {
         let snapshot = self.snapshot();
         let table = SocketTable::new(&snapshot);
         let sockets: Vec<&CloseWait<'_>> = table.close_wait.iter().collect();
-        check(&Leaked {
-            sockets: &sockets,
-            table: &table,
-        });
+        check(&Leaked::new(&sockets, &table));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::{Fact, SystemCall, Thread};
+use crate::model::{Fact, Runtime, SystemCall, Thread};
 
 /// What a thread waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,26 @@ pub(super) enum Wait {
     Blocked { call: String, fd: Option<i32> },
     /// It sleeps, and where could not be read.
     Unknown(String),
+}
+
+/// Whether what a thread does says anything about the program: not one that has exited, nor a
+/// worker of io_uring, nor one of the Java machine's own, which compile and collect garbage while
+/// the program hangs. Their names are cut after 15 bytes.
+pub(super) fn is_of_the_program(thread: &Thread, runtime: Option<Runtime>) -> bool {
+    const JAVA_MACHINE: [&[u8]; 8] = [
+        b"C1 CompilerThre",
+        b"C2 CompilerThre",
+        b"G1 ",
+        b"GC Thread#",
+        b"Monitor Deflati",
+        b"Sweeper thread",
+        b"VM Periodic Tas",
+        b"VM Thread",
+    ];
+    let is_named = |prefix: &[u8]| thread.comm.starts_with(prefix);
+    let of_the_machine =
+        runtime == Some(Runtime::Jvm) && JAVA_MACHINE.iter().any(|prefix| is_named(prefix));
+    !thread.state.has_exited() && !is_named(b"iou-") && !of_the_machine
 }
 
 /// What `thread` waits for.
@@ -156,6 +176,19 @@ fn first_as_fd(arguments: &[u64; 6]) -> Option<i32> {
 }
 
 impl Wait {
+    /// Where it waits says which descriptors it waits for, if any.
+    pub(super) fn shows_its_descriptor(&self) -> bool {
+        match self {
+            Wait::Epoll { .. } | Wait::Accept { .. } | Wait::Stopped | Wait::Traced => true,
+            Wait::Blocked { call, .. } => !call.starts_with("poll") && !call.starts_with("ppoll"),
+            Wait::Running
+            | Wait::RanBriefly
+            | Wait::Poll { .. }
+            | Wait::IoUring
+            | Wait::Unknown(_) => false,
+        }
+    }
+
     /// It waits for events, and an event would wake it.
     pub(super) fn is_for_events(&self) -> bool {
         matches!(self, Wait::Epoll { .. } | Wait::Poll { .. })
@@ -285,6 +318,25 @@ mod tests {
         assert_eq!(one.to_string(), "asleep in poll of one descriptor");
         assert!(!one.is_for_events() && !wait("ppoll", 1).is_for_events());
         assert!(wait("poll", 2).is_for_events() && wait("select", 1).is_for_events());
+    }
+
+    #[test]
+    fn threads_of_the_java_machine_are_not_the_programs() {
+        let thread = |name: &str| Thread {
+            tid: 1,
+            comm: name.as_bytes().to_vec(),
+            state: ProcessState('R'),
+            cpu_ticks: 0,
+            second_look: None,
+            system_call: Fact::Known(SystemCall::Running),
+            wait_channel: Fact::Unknown(Unknown::NotCollected),
+        };
+        let java = Some(Runtime::Jvm);
+        assert!(!is_of_the_program(&thread("C2 CompilerThre"), java));
+        assert!(!is_of_the_program(&thread("GC Thread#1"), java));
+        assert!(is_of_the_program(&thread("http-nio-8080-e"), java));
+        assert!(is_of_the_program(&thread("C2 CompilerThre"), None));
+        assert!(!is_of_the_program(&thread("iou-wrk-12"), None));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::model::{Family, Netns, SocketEntry, TcpState};
 
@@ -20,7 +20,7 @@ pub struct Listeners<'a> {
     /// By address; wildcards by none.
     by_address: HashMap<(Netns, u16, Option<IpAddr>), Vec<usize>>,
     /// Answers given before: many connections share a local address, and many listeners may.
-    known: RefCell<HashMap<Dialled, Rc<[usize]>>>,
+    known: RefCell<HashMap<Dialled, Arc<[usize]>>>,
 }
 
 /// What decides which listener a connection came in through.
@@ -56,7 +56,7 @@ impl<'a> Listeners<'a> {
 
     /// Positions of the listeners that fit `connection` best: none if no listener fits, several
     /// only for a group that shares one address (SO_REUSEPORT).
-    pub fn of_connection(&self, connection: &SocketEntry) -> Rc<[usize]> {
+    pub fn of_connection(&self, connection: &SocketEntry) -> Arc<[usize]> {
         let SocketEntry {
             netns,
             family,
@@ -73,7 +73,7 @@ impl<'a> Listeners<'a> {
         };
         let mut known = self.known.borrow_mut();
         let answer = known.entry((netns, family, local, bound_device));
-        Rc::clone(answer.or_insert_with(best_fits))
+        Arc::clone(answer.or_insert_with(best_fits))
     }
 
     /// Positions of all listeners that fit `connection`, however well.

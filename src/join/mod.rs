@@ -15,8 +15,8 @@ use std::net::SocketAddr;
 
 use crate::kernel::cgroup;
 use crate::model::{
-    Fact, Inode, Netns, Peer, PeerAnswer, Process, ProcessId, Queues, Snapshot, SocketEntry,
-    TcpState, Unknown,
+    EpollRegistration, Fact, Inode, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
+    ProcessId, Queues, Snapshot, SocketEntry, TcpState, Unknown,
 };
 pub use attribution::Listeners;
 pub use close_wait::CloseWait;
@@ -42,8 +42,12 @@ pub struct SocketTable<'a> {
     /// The newest row of every socket that was read, sorted by addresses.
     pub rows: Vec<&'a SocketEntry>,
     holders: HashMap<Inode, Vec<Holder<'a>>>,
+    registrations: HashMap<Inode, Vec<Registration>>,
     peers: HashMap<(Netns, SocketAddr, SocketAddr), &'a PeerAnswer>,
 }
+
+/// A registration of a socket in an epoll set, and whose set that is.
+pub(crate) type Registration = (ProcessId, EpollRegistration);
 
 /// A process that has descriptors for a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +94,7 @@ impl<'a> SocketTable<'a> {
             dead_sockets: Vec::new(),
             crowded: Vec::new(),
             holders: holders(snapshot),
+            registrations: registrations(snapshot),
             peers: snapshot.peers.iter().map(peer_by_addresses).collect(),
             rows,
         };
@@ -143,10 +148,22 @@ impl<'a> SocketTable<'a> {
         descriptors::retain(self, filter);
     }
 
-    /// Everybody who has descriptors for `entry`. None is "nobody" only if owners were collected
-    /// and coverage is complete.
+    /// Everybody who has descriptors for `entry`. None is "nobody" only if
+    /// [`SocketTable::owners_complete`].
     pub fn holders_of(&self, entry: &SocketEntry) -> Vec<Holder<'a>> {
         holders_of(&self.holders, entry)
+    }
+
+    /// Where a socket is registered in epoll sets of the processes that were looked at closely.
+    pub(crate) fn registrations_of(&self, socket: Inode) -> &[Registration] {
+        self.registrations.get(&socket).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether all holders of all sockets are known, so that "nobody" may be said: they were looked
+    /// for, and every process could be read.
+    pub fn owners_complete(&self) -> bool {
+        self.snapshot.owner_source == OwnerSource::Procfs
+            && self.snapshot.coverage.owners_complete()
     }
 
     /// The far end of `entry`, where it was asked for.
@@ -217,6 +234,26 @@ fn holders(snapshot: &Snapshot) -> HashMap<Inode, Vec<Holder<'_>>> {
         }
     }
     holders
+}
+
+fn registrations(snapshot: &Snapshot) -> HashMap<Inode, Vec<Registration>> {
+    let mut registrations: HashMap<Inode, Vec<Registration>> = HashMap::new();
+    for process in &snapshot.processes {
+        let Fact::Known(ProcessDetail {
+            epoll_sets: Fact::Known(sets),
+            ..
+        }) = &process.detail
+        else {
+            continue;
+        };
+        for set in sets {
+            for entry in &set.registrations {
+                let of_socket = registrations.entry(Inode(entry.inode)).or_default();
+                of_socket.push((process.id, *entry));
+            }
+        }
+    }
+    registrations
 }
 
 fn holders_of<'a>(

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Holder, Listeners};
@@ -23,7 +23,7 @@ pub struct Listener<'a> {
     pub queued: Fact<Queued>,
     /// The connections that wait here, or in the queues of the group that cannot be told apart; the
     /// oldest first, and those of unknown age last.
-    pub children: Rc<[Child<'a>]>,
+    pub children: Arc<[Child<'a>]>,
     /// The total length of the *other* queues among which `children` are spread.
     pub shared_with: u32,
     /// Connections in SYN_RECV on its address.
@@ -137,7 +137,7 @@ fn pools<'a>(
         }
         members
     };
-    let mut preferred: BTreeMap<Rc<[usize]>, Vec<&SocketEntry>> = BTreeMap::new();
+    let mut preferred: BTreeMap<Arc<[usize]>, Vec<&SocketEntry>> = BTreeMap::new();
     let mut strays = Vec::new();
     for row in rows.filter(|row| row.is_unaccepted()) {
         match listeners.of_connection(row) {
@@ -256,11 +256,11 @@ pub(super) fn account<'a>(
             })
             .collect();
         children.sort_by_key(|child| Reverse(child.waited));
-        let children: Rc<[Child<'a>]> = children.into();
+        let children: Arc<[Child<'a>]> = children.into();
         let is_alone = members.len() == 1;
         for (index, identity) in members.iter().zip(&identities) {
             let account = &mut accounts[*index];
-            account.children = Rc::clone(&children);
+            account.children = Arc::clone(&children);
             account.shared_with = pool.queue.saturating_sub(account.accept_queue);
             account.movement = change.as_ref().map(|change| {
                 let before = earlier_reads.first().map_or(0, |read| read.queue(identity));
@@ -293,7 +293,7 @@ fn empty_account(entry: &SocketEntry) -> Listener<'_> {
             close_wait: 0,
             gone: 0,
         }),
-        children: Rc::new([]),
+        children: Arc::new([]),
         shared_with: 0,
         syn_recv: 0,
         movement: None,

@@ -252,7 +252,7 @@ fn holder_names(holders: &[Holder<'_>], row: &SocketEntry, table: &SocketTable<'
         return match row.inode {
             None if row.is_unaccepted() => "nobody: no program has accepted it",
             None => "the kernel alone: no program has a descriptor for it any more",
-            Some(_) if table.snapshot.coverage.owners_complete() => "no process",
+            Some(_) if table.owners_complete() => "no process",
             Some(_) => "not seen: not every process could be read",
         }
         .into();

@@ -54,7 +54,7 @@ fn owner(row: &SocketEntry, table: &SocketTable<'_>) -> String {
         return match row.inode {
             _ if row.is_unaccepted() => "- (not accepted)",
             None => "-",
-            Some(_) if table.snapshot.coverage.owners_complete() => "- (no process)",
+            Some(_) if table.owners_complete() => "- (no process)",
             Some(_) => "- (not seen)",
         }
         .into();

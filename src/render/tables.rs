@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use super::Layout;
 use super::style::{Style, paint};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
-use crate::model::{Direction, Fact, Unknown, human_duration, printable};
+use crate::model::{Direction, Fact, OwnerSource, Unknown, human_duration, printable};
 use crate::report::Report;
 
 /// From this width on, tables have room for all columns and for who the holder is.
@@ -205,10 +205,10 @@ fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> Str
 /// Short: `server(4866)`; in wide layouts with user and unit.
 fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> String {
     if holders.is_empty() {
-        return if table.snapshot.coverage.owners_complete() {
-            "none"
-        } else {
-            "not seen"
+        return match table.snapshot.owner_source {
+            OwnerSource::None => "not looked up",
+            OwnerSource::Procfs if table.owners_complete() => "none",
+            OwnerSource::Procfs => "not seen",
         }
         .into();
     }

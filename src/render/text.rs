@@ -8,7 +8,8 @@ use super::style::{Style, paint};
 use super::wrap::wrap;
 use super::{Layout, tables};
 use crate::model::{
-    CauseId, CauseVerdict, Fact, Finding, OwnerSource, Severity, count_of, human_duration,
+    CauseId, CauseVerdict, Fact, Finding, FindingId, OwnerSource, Severity, count_of,
+    human_duration,
 };
 use crate::report::Report;
 
@@ -63,8 +64,20 @@ fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> i
     } else {
         " among what could be seen"
     };
+    // Without ages, a leak and what was closed a moment ago look the same.
+    let ageless = |finding: &&Finding| {
+        finding.oldest.is_none()
+            && matches!(
+                finding.id,
+                FindingId::CloseWaitLeak | FindingId::AcceptQueueBacklog
+            )
+    };
+    let verdict = match report.findings.iter().find(ageless) {
+        Some(_) => "nothing is known to leak, for how long sockets wait cannot be told",
+        None => "nothing leaks",
+    };
     let line = format!(
-        "nothing leaks{complete}: {}, looked at in {}",
+        "{verdict}{complete}: {}, looked at in {}",
         seen.join(", "),
         human_duration(snapshot.duration)
     );

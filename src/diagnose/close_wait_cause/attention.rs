@@ -185,7 +185,7 @@ pub(super) fn evidence(leaked: &Leaked<'_, '_>) -> Vec<Evidence> {
         && !sets.is_empty()
     {
         evidence.push(Evidence::new(
-            registration_fact(&watched, leaked.sockets.len()),
+            registration_fact(watched, leaked.sockets.len()),
             format!("/proc/{pid}/fdinfo"),
         ));
     }

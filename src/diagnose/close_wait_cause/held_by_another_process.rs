@@ -2,6 +2,7 @@
 //! open, by descriptors that it inherited or was passed.
 
 use super::{Cause, CauseId, Judgement, Leaked, Reason, phrase};
+use crate::diagnose::wait::Wait;
 use crate::model::{Confidence, Direction, Evidence, Process};
 
 pub(super) const CAUSE: Cause = Cause {
@@ -17,17 +18,12 @@ fn judge(leaked: &Leaked<'_, '_>) -> Judgement {
     if let [one, others @ ..] = &first.holders[..]
         && !others.is_empty()
     {
-        let names: Vec<String> = first
-            .holders
-            .iter()
-            .map(|holder| phrase::process(holder.process, holder.id))
-            .collect();
         return Judgement::Holds(Reason {
             confidence: Confidence::Possible,
             summary: format!(
                 "{} have descriptors for the same sockets: closing them in one of them is not \
                  enough",
-                phrase::join_words(&names)
+                phrase::processes(&first.holders)
             ),
             evidence: Vec::new(),
             remedy: remedy(one.process),
@@ -58,8 +54,13 @@ fn judge(leaked: &Leaked<'_, '_>) -> Judgement {
         Some(watched) if watched.in_call_on_them() || !watched.registrations.is_empty() => {
             return Judgement::DoesNotHold;
         }
-        Some(_) => Confidence::Likely,
-        None => Confidence::Possible,
+        Some(watched) if watched.waits.iter().all(Wait::shows_its_descriptor) => Confidence::Likely,
+        // It may be serving them: a session of sshd, a service started by inetd or systemd.
+        Some(_) | None => Confidence::Possible,
+    };
+    let idle = match confidence {
+        Confidence::Possible => "",
+        _ => ", does nothing with them",
     };
     let (who, other) = (
         phrase::process(holder.process, holder.id),
@@ -69,8 +70,7 @@ fn judge(leaked: &Leaked<'_, '_>) -> Judgement {
         confidence,
         summary: format!(
             "{who} keeps connections open that came in through the listener of {other}: it \
-             inherited the descriptors or was passed them, does nothing with them, and the server \
-             has closed its own"
+             inherited the descriptors or was passed them{idle}, and the server has closed its own"
         ),
         evidence: vec![Evidence::new(
             format!(
@@ -114,6 +114,12 @@ mod tests {
             "does nothing with them",
         );
         expect_cause(&case(5), judge, Some(Confidence::Possible), "inherited");
+        // What it polls is in its own memory: perhaps these.
+        for call in ["poll", "select"] {
+            let polls = case(5).thread('S', call, 0);
+            let words = "was passed them, and the server";
+            expect_cause(&polls, judge, Some(Confidence::Possible), words);
+        }
     }
 
     #[test]

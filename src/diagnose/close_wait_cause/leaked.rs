@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 
-use crate::diagnose::wait::{Wait, wait_of};
+use crate::diagnose::wait::{Wait, is_of_the_program, wait_of};
 use crate::join::{CloseWait, SocketTable};
 use crate::model::{EpollRegistration, Fact, Process, ProcessDetail};
 
 /// Sockets with the same holders, direction and far endpoint.
 pub(in crate::diagnose) struct Leaked<'t, 'a> {
     /// At least one.
-    pub(in crate::diagnose) sockets: &'t [&'t CloseWait<'a>],
-    pub(in crate::diagnose) table: &'t SocketTable<'a>,
+    pub(super) sockets: &'t [&'t CloseWait<'a>],
+    pub(super) table: &'t SocketTable<'a>,
+    watched: Option<Watched<'t>>,
 }
 
 /// A holder of which was read what it waits for.
@@ -25,36 +26,48 @@ pub(super) struct Watched<'t> {
     pub(super) fds: HashSet<i32>,
 }
 
-impl<'t> Leaked<'t, '_> {
+impl<'t, 'a> Leaked<'t, 'a> {
+    pub(in crate::diagnose) fn new(
+        sockets: &'t [&'t CloseWait<'a>],
+        table: &'t SocketTable<'a>,
+    ) -> Leaked<'t, 'a> {
+        Leaked {
+            sockets,
+            table,
+            watched: Watched::of(sockets, table),
+        }
+    }
+
     /// The first holder, if what it waits for was read.
-    pub(super) fn watched(&self) -> Option<Watched<'t>> {
-        let process = self.sockets[0].holders.first()?.process?;
+    pub(super) fn watched(&self) -> Option<&Watched<'t>> {
+        self.watched.as_ref()
+    }
+
+    pub(super) fn count(&self, is_so: impl Fn(&CloseWait<'_>) -> bool) -> usize {
+        self.sockets.iter().filter(|socket| is_so(socket)).count()
+    }
+}
+
+impl<'t> Watched<'t> {
+    fn of(sockets: &[&'t CloseWait<'_>], table: &'t SocketTable<'_>) -> Option<Watched<'t>> {
+        let process = sockets[0].holders.first()?.process?;
         let Fact::Known(detail) = &process.detail else {
             return None;
         };
-        let inodes: HashSet<u64> = self
-            .sockets
+        let registrations = sockets
             .iter()
             .filter_map(|socket| socket.entry.inode)
-            .map(|i| i.0)
-            .collect();
-        let sets = detail.epoll_sets.known().map_or(&[][..], Vec::as_slice);
-        let registrations = sets
-            .iter()
-            .flat_map(|set| &set.registrations)
-            .filter(|registration| inodes.contains(&registration.inode))
-            .copied()
+            .flat_map(|inode| table.registrations_of(inode))
+            .filter(|(holder, _)| *holder == process.id)
+            .map(|(_, registration)| *registration)
             .collect();
         let threads = detail.threads.known().map_or(&[][..], Vec::as_slice);
         let waits = threads
             .iter()
-            .filter(|thread| !thread.state.has_exited() && !thread.comm.starts_with(b"iou-"))
+            .filter(|thread| is_of_the_program(thread, detail.runtime.known().copied()))
             .map(wait_of)
             .collect();
-        let holders = self
-            .sockets
-            .iter()
-            .filter_map(|socket| socket.holders.first());
+        let holders = sockets.iter().filter_map(|socket| socket.holders.first());
         let fds = holders
             .flat_map(|holder| holder.fds.iter().copied())
             .collect();
@@ -67,12 +80,6 @@ impl<'t> Leaked<'t, '_> {
         })
     }
 
-    pub(super) fn count(&self, is_so: impl Fn(&CloseWait<'_>) -> bool) -> usize {
-        self.sockets.iter().filter(|socket| is_so(socket)).count()
-    }
-}
-
-impl Watched<'_> {
     /// Some thread is in a call on one of the leaked descriptors.
     pub(super) fn in_call_on_them(&self) -> bool {
         self.waits

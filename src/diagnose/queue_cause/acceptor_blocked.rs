@@ -52,7 +52,11 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
     let only_futex = calls.iter().all(|(call, _)| call == IN_FUTEX);
     calls.sort_by_key(|(call, count)| (call == IN_FUTEX, std::cmp::Reverse(*count)));
     let where_: Vec<String> = calls.iter().take(3).map(|(call, _)| call.clone()).collect();
-    let be = if stuck.judged.len() == 1 { "is" } else { "are" };
+    let be = if known.is_some() {
+        "is"
+    } else {
+        stuck.verb("is", "are")
+    };
     let (who, so) = match &known {
         Some(known) => (known.who.clone(), known.so),
         None if others_wait => (
@@ -141,8 +145,10 @@ fn is_acceptors_name(name: &str) -> bool {
         return true;
     }
     let last = name.rsplit('-').next().unwrap_or_default();
+    // Fewer letters of the word are in many names, but not behind the name of a connector.
+    let is_told = last.len() >= "acc".len() || name.contains("http-") || name.contains("ajp-");
     let cut_short = name.len() == NAME_LENGTH && last != name && !last.is_empty();
-    cut_short && "acceptor".starts_with(last)
+    cut_short && is_told && "acceptor".starts_with(last)
 }
 
 /// What the calls are about, where a descriptor tells.

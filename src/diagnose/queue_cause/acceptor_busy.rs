@@ -60,8 +60,9 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
     Judgement::Holds(Reason {
         confidence,
         summary: format!(
-            "{} is computing (thread {}), and the queue does not get its turn",
+            "{} {} computing (thread {}), and the queue does not get its turn",
             stuck.names(),
+            stuck.verb("is", "are"),
             thread.tid
         ),
         evidence: evidence.into_iter().collect(),

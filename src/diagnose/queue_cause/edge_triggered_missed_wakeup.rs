@@ -40,18 +40,20 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         the missed wake-up";
     let summary = if runtime == Some(Runtime::Go) {
         format!(
-            "{} sleeps and does not call Accept: Go registers every socket edge-triggered, so \
+            "{} {} not call Accept: Go registers every socket edge-triggered, so \
              this is most often on purpose (a LimitListener at its limit) or an accept loop that \
              is blocked or has ended; {decides}",
-            stuck.names()
+            stuck.names(),
+            stuck.verb("sleeps and does", "sleep and do"),
         )
     } else {
         format!(
-            "the listener is registered edge-triggered in epoll fd {}, and {} sleeps there with \
+            "the listener is registered edge-triggered in epoll fd {}, and {} {} there with \
              connections in the queue: it stopped accepting before EAGAIN, by mistake (an accept \
              loop that returns early) or on purpose (a connection limit); {decides}",
             first.epoll,
-            stuck.names()
+            stuck.names(),
+            stuck.verb("sleeps", "sleep"),
         )
     };
     Judgement::Holds(Reason {

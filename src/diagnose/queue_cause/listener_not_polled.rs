@@ -40,9 +40,10 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
             .any(|(judged, r)| !r.registration.edge_triggered() && judged.sleepers_in(r) > 0);
         return if level {
             Judgement::CannotTell(format!(
-                "{} waits for this very listener, level-triggered, and sleeps: that cannot last, \
-                 so it was read in the middle of a change; look again",
-                stuck.names()
+                "{} {} for this very listener, level-triggered: a sleep that cannot last, so it \
+                 was read in the middle of a change; look again",
+                stuck.names(),
+                stuck.verb("waits", "wait"),
             ))
         } else {
             Judgement::DoesNotHold
@@ -77,11 +78,7 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         summary: format!(
             "{} {} for events ({}), and {what}: accepting was paused, {}",
             stuck.names(),
-            if stuck.judged.len() == 1 {
-                "waits"
-            } else {
-                "wait"
-            },
+            stuck.verb("waits", "wait"),
             asleep.join(", "),
             if runtime == Some(Runtime::Haproxy) {
                 "as HAProxy does on purpose at its maxconn"

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::phrase;
-use crate::diagnose::wait::{Wait, wait_of};
+use crate::diagnose::wait::{Wait, is_of_the_program, wait_of};
 use crate::join::{Holder, Listener, SocketTable};
 use crate::model::{
     Confidence, EpollRegistration, EpollSet, Evidence, Fact, Process, ProcessDetail, Runtime,
@@ -26,7 +26,7 @@ pub(in crate::diagnose) struct Judged<'t> {
     pub(in crate::diagnose) detail: &'t ProcessDetail,
     /// Each registration of the listener in an epoll set of the process.
     pub(in crate::diagnose) registrations: Vec<Registered>,
-    /// Its threads, those that have exited and io_uring's own aside, and what each waits for.
+    /// Its threads, as far as they are the program's, and what each waits for.
     pub(in crate::diagnose) threads: Vec<(&'t Thread, Wait)>,
     /// Its descriptors for the listener.
     fds: &'t [i32],
@@ -68,7 +68,7 @@ impl<'t, 'a> Stuck<'t, 'a> {
 
     /// The most that may be claimed: other holders may exist where not every process was read.
     pub(super) fn ceiling(&self) -> Confidence {
-        if self.table.snapshot.coverage.owners_complete() && self.unread.is_empty() {
+        if self.table.owners_complete() && self.unread.is_empty() {
             Confidence::Certain
         } else {
             Confidence::Likely
@@ -86,7 +86,12 @@ impl<'t, 'a> Stuck<'t, 'a> {
             let rest = count_of((self.judged.len() - SHOWN) as u64, "more process");
             evidence.push(Evidence::new(format!("{rest} not shown here"), "/proc"));
         }
-        for (holder, reason) in &self.unread {
+        if self.unread.len() > SHOWN {
+            let rest = count_of((self.unread.len() - SHOWN) as u64, "more process");
+            let fact = format!("what {rest} wait for is not known either");
+            evidence.push(Evidence::new(fact, "/proc"));
+        }
+        for (holder, reason) in self.unread.iter().take(SHOWN) {
             evidence.push(Evidence::new(
                 format!(
                     "what {} waits for is not known: {reason}",
@@ -204,6 +209,15 @@ impl<'t, 'a> Stuck<'t, 'a> {
         phrase::join_words(&names)
     }
 
+    /// The verb for [`Stuck::names`].
+    pub(super) fn verb(&self, singular: &'static str, plural: &'static str) -> &'static str {
+        if self.judged.len() == 1 {
+            singular
+        } else {
+            plural
+        }
+    }
+
     /// The runtime that all judged share.
     pub(super) fn runtime(&self) -> Option<Runtime> {
         let mut runtimes = self
@@ -279,7 +293,7 @@ impl<'t> Judged<'t> {
         let threads = detail.threads.known().map_or(&[][..], Vec::as_slice);
         let threads = threads
             .iter()
-            .filter(|thread| !thread.state.has_exited() && !thread.comm.starts_with(b"iou-"))
+            .filter(|thread| is_of_the_program(thread, detail.runtime.known().copied()))
             .map(|thread| (thread, wait_of(thread).beside_a_ready_listener()))
             .collect();
         Judged {

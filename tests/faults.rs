@@ -1,0 +1,153 @@
+//! System calls that fail, made to by strace: what the program does then, and what it says.
+#![expect(clippy::unwrap_used, reason = "that is how a test fails")]
+#![expect(clippy::print_stderr, reason = "a test that cannot run has to say so")]
+
+mod support;
+
+use std::process::{Command, Stdio};
+
+use support::clock::eventually;
+use support::command::{self, Outcome};
+use support::in_own_namespace;
+use support::scan::start;
+use tcpleak::scenario::Running;
+
+/// There is an strace; where tests have to run, it has to be there.
+fn strace_is_there() -> bool {
+    let version = Command::new("strace")
+        .arg("-V")
+        .stdout(Stdio::null())
+        .status();
+    let there = version.is_ok_and(|status| status.success());
+    if !there {
+        let required = std::env::var_os("TCPLEAK_REQUIRE_KERNEL").is_some_and(|value| value == "1");
+        assert!(!required, "no strace for this test");
+        eprintln!("NOT TESTED: needs strace");
+    }
+    there
+}
+
+/// `tcpleak scan` of the case, old or not, while `call` fails as `fault` says.
+fn scan(running: &Running, call: &str, fault: &str, arguments: &str) -> Outcome {
+    let port = running.address().port();
+    let mut traced = Command::new("strace");
+    traced
+        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+        .arg(format!("trace={call}"))
+        .args(["-e", &format!("inject={call}:{fault}")])
+        .arg(env!("CARGO_BIN_EXE_tcpleak"))
+        .args(["scan", "--accept-age", "200ms", "--port", &port.to_string()])
+        .args(arguments.split_whitespace());
+    command::run(&mut traced)
+}
+
+/// The first line that is printed once the connections are old enough.
+fn first_line(running: &Running, call: &str, fault: &str, starts: &str) -> Outcome {
+    eventually(starts, || {
+        let outcome = scan(running, call, fault, "");
+        outcome.stdout.starts_with(starts).then_some(outcome)
+    })
+}
+
+#[test]
+fn without_sock_diag_proc_is_read_and_the_queue_watched() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    if !strace_is_there() {
+        return;
+    }
+    let running = start("edge-triggered-missed-wakeup");
+    for fault in ["error=EPROTONOSUPPORT", "error=EPERM"] {
+        let outcome = first_line(&running, "socket", fault, "CRITICAL   8 connections wait");
+        assert!(
+            outcome.stdout.contains("8 of an unknown limit"),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome
+                .stdout
+                .contains("likely edge-triggered-missed-wakeup"),
+            "{outcome:?}"
+        );
+        assert!(
+            outcome.stderr.contains("sock_diag cannot be had"),
+            "{outcome:?}"
+        );
+        assert_eq!(outcome.status, 1);
+    }
+    // A socket that can be made, and a kernel that does not answer it.
+    let outcome = first_line(
+        &running,
+        "sendto",
+        "error=EPERM",
+        "CRITICAL   8 connections wait",
+    );
+    assert!(
+        outcome.stderr.contains("send: Operation not permitted"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn sock_diag_or_nothing_is_an_error_without_it() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    if !strace_is_there() {
+        return;
+    }
+    let running = start("healthy");
+    let outcome = scan(&running, "socket", "error=EPERM", "--source sock_diag");
+    assert_eq!((outcome.status, outcome.stdout.as_str()), (2, ""));
+    assert!(
+        outcome.stderr.contains("socket: Operation not permitted"),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn signals_do_not_cut_a_dump_short() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    if !strace_is_there() {
+        return;
+    }
+    let running = start("edge-triggered-missed-wakeup");
+    let interrupted = "error=EINTR:when=1..9+2";
+    let outcome = first_line(
+        &running,
+        "recvfrom",
+        interrupted,
+        "CRITICAL   8 connections wait",
+    );
+    assert!(!outcome.stderr.contains("sock_diag"), "{outcome:?}");
+}
+
+#[test]
+fn what_may_not_be_read_is_a_gap_and_not_nobody() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    if !strace_is_there() {
+        return;
+    }
+    let running = start("edge-triggered-missed-wakeup");
+    let outcome = first_line(
+        &running,
+        "getdents64",
+        "error=EACCES",
+        "CRITICAL   8 connections",
+    );
+    assert!(
+        outcome.stdout.contains("its holder could not be seen"),
+        "{outcome:?}"
+    );
+    assert!(
+        !outcome.stdout.contains("no process holds it"),
+        "{outcome:?}"
+    );
+    assert!(outcome.stdout.contains("cause unknown"), "{outcome:?}");
+    assert!(outcome.stderr.contains("not seen"), "{outcome:?}");
+}
