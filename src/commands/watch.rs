@@ -12,12 +12,15 @@ use signal_hook::iterator::Signals;
 
 use super::hook::Hook;
 use crate::cli::{self, ReportEvery, Until};
-use crate::collect::Session;
+use crate::collect::{CollectError, Session};
 use crate::history::{Event, EventKind, History, SOCKETS_AT_MOST};
 use crate::join::Filter;
 use crate::model::{Coverage, Severity};
 use crate::render::{self, Layout};
 use crate::report::Report;
+
+/// So many looks in a row may fail (for want of memory, say) before the watch does.
+const FAILURES_AT_MOST: u32 = 2;
 
 pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     let signals = signals().context("cannot wait for signals")?;
@@ -91,9 +94,18 @@ impl Watch<'_> {
     /// Looks until the end that was asked for, or a signal.
     fn looks(&mut self, signals: &Receiver<()>) -> anyhow::Result<()> {
         let interval = self.options.interval;
+        let mut failures = 0;
         loop {
             let began = self.session.elapsed();
-            self.look(began)?;
+            match self.look(began) {
+                Ok(()) => failures = 0,
+                Err(error) if self.may_go_on(&error, failures) => {
+                    failures += 1;
+                    // If standard error is closed, nobody wants to know.
+                    let _ = writeln!(io::stderr(), "tcpleak: a look failed: {error:#}");
+                }
+                Err(error) => return Err(error),
+            }
             let took = self.session.elapsed().saturating_sub(began);
             if took > interval {
                 let late = self.history.late(began, took, interval);
@@ -113,6 +125,11 @@ impl Watch<'_> {
                 _ => return Ok(()),
             }
         }
+    }
+
+    /// A look failed, and not the first one, nor too many in a row.
+    fn may_go_on(&self, error: &anyhow::Error, failures: u32) -> bool {
+        error.is::<CollectError>() && self.history.totals().looks > 0 && failures < FAILURES_AT_MOST
     }
 
     fn look(&mut self, at: Duration) -> anyhow::Result<()> {

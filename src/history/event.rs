@@ -33,7 +33,7 @@ pub struct Measures {
     pub rate: Option<f64>,
     /// Until the queue is empty, or the holder out of descriptors, if it goes on like this.
     pub time_left: Option<Duration>,
-    /// Connections that came into the queue, or were dropped in front of it.
+    /// Connections that came into the queue, or handshake packets that were dropped.
     pub came: Option<u64>,
     /// Connections that were taken from the queue.
     pub left: Option<u64>,

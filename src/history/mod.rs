@@ -239,7 +239,7 @@ impl History {
                         format!(
                             "{} has dropped {} since the last look",
                             key.local,
-                            count_of(dropped, "connection")
+                            count_of(dropped, "handshake packet")
                         ),
                     )
                 });
