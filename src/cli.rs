@@ -35,7 +35,13 @@ pub enum Command {
     Explain(Explain),
     /// Reproduce a case on loopback with a real server, and scan it.
     Demo(Demo),
+    /// Open one connection to a listener of this machine, and say what moves.
+    #[command(after_help = PROBE_STATUS)]
+    Probe(Probe),
 }
+
+const PROBE_STATUS: &str = "Not passive: a program sees one connection that sends nothing. \
+    Exit status: 0 it accepts, 1 it does not or too late, 2 not run, 3 nothing was decided.";
 
 /// Options of `scan`.
 #[derive(Debug, Args)]
@@ -209,6 +215,20 @@ pub struct Demo {
     pub output: Output,
 }
 
+/// Options of `probe`.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// Address and port that a client dials, such as 127.0.0.1:8080.
+    #[arg(value_name = "ADDR:PORT")]
+    pub target: std::net::SocketAddr,
+    /// How long the connection stays open at most: 1s to 60s.
+    #[arg(long = "for", value_name = "DURATION", default_value = "2s", value_parser = parse_watch)]
+    pub limit: std::time::Duration,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// What to keep; a socket has to pass all that are given.
 #[derive(Debug, Args, Default)]
 pub struct Filter {
@@ -307,6 +327,15 @@ fn parse_report_every(text: &str) -> Result<ReportEvery, String> {
     }
 }
 
+/// A duration from one second, within which a healthy listener accepts, to a minute.
+fn parse_watch(text: &str) -> Result<std::time::Duration, String> {
+    let duration = parse_duration(text)?;
+    match duration.as_millis() {
+        1_000..=60_000 => Ok(duration),
+        _ => Err("from 1s to 60s".into()),
+    }
+}
+
 /// `8080` or `8000-8099`.
 fn parse_ports(text: &str) -> Result<std::ops::RangeInclusive<u16>, String> {
     let port = |text: &str| {
@@ -351,6 +380,8 @@ mod tests {
         check("s", None);
         check("99999999999999999999s", None);
         check("9999999999999999999d", None);
+        assert!(parse_watch("1s").is_ok() && parse_watch("60s").is_ok());
+        assert!(parse_watch("999ms").is_err() && parse_watch("61s").is_err());
     }
 
     #[test]

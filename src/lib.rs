@@ -11,18 +11,21 @@
 //! into it; [`collect`] is the only place that touches the kernel; [`join`] finds what belongs
 //! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`history`] follows
 //! it from look to look; [`pages`] are what `explain` prints; [`record`] keeps a snapshot in a file;
-//! [`scenario`] puts the kernel into known states for demos and tests.
+//! [`experiment`] says what one connection more has shown, and [`probe`] opens it; [`scenario`] puts
+//! the kernel into known states for demos and tests.
 
 pub mod cli;
 pub mod collect;
 pub mod commands;
 pub mod diagnose;
+pub mod experiment;
 pub mod history;
 pub mod join;
 pub mod kernel;
 pub mod model;
 pub mod options;
 pub mod pages;
+pub mod probe;
 pub mod record;
 pub mod render;
 pub mod report;

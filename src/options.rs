@@ -10,7 +10,7 @@ use crate::cli;
 use crate::collect::{Entries, Request, SourceChoice};
 use crate::diagnose::Thresholds;
 use crate::join::Filter;
-use crate::model::{Severity, TcpState};
+use crate::model::{Focus, Severity, TcpState};
 use crate::render::Layout;
 
 /// Where `/proc` is.
@@ -119,6 +119,29 @@ impl cli::Inspect {
     /// Width and colour for standard output as it is.
     pub fn layout(&self) -> Layout {
         layout(self.color)
+    }
+}
+
+impl cli::Probe {
+    /// What to collect about the listener, however young its queue: the experiment itself shows
+    /// that it does not move.
+    pub fn request(&self) -> Request {
+        Request {
+            source: SourceChoice::SockDiag,
+            entries: Entries::Focus(Focus::Port(self.target.port())),
+            proc_root: PathBuf::from(PROC_ROOT),
+            accept_age: self.thresholds().accept_age,
+            close_wait_age: self.thresholds().close_wait_age,
+            settle: std::time::Duration::from_millis(250),
+        }
+    }
+
+    /// From when on something is a finding.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            accept_age: std::time::Duration::ZERO,
+            ..Thresholds::default()
+        }
     }
 }
 

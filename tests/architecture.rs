@@ -20,8 +20,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("diagnose", &["join", "model"]),
     ("report", &["diagnose", "join", "model"]),
     ("history", &["report", "join", "model"]),
+    ("experiment", &["join", "model"]),
+    ("probe", &["collect", "experiment", "model"]),
     ("pages", &[]),
-    ("render", &["pages", "history", "report", "join", "model"]),
+    (
+        "render",
+        &["experiment", "history", "pages", "report", "join", "model"],
+    ),
     ("cli", &["join", "model"]),
     (
         "options",
@@ -30,8 +35,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "cli", "collect", "diagnose", "history", "join", "kernel", "model", "options", "pages",
-            "record", "render", "report", "scenario",
+            "cli",
+            "collect",
+            "diagnose",
+            "experiment",
+            "history",
+            "join",
+            "kernel",
+            "model",
+            "options",
+            "pages",
+            "probe",
+            "record",
+            "render",
+            "report",
+            "scenario",
         ],
     ),
     ("main", &["cli", "commands"]),
@@ -58,8 +76,22 @@ const SYSTEM: &[&str] = &[
     "std::thread",
 ];
 
-/// Modules that may use everything of it.
-const TOUCHES_SYSTEM: &[&str] = &["collect", "scenario", "commands", "main"];
+/// Modules that may use everything of it. `probe` is here for one connection.
+const TOUCHES_SYSTEM: &[&str] = &["collect", "probe", "scenario", "commands", "main"];
+
+/// What opens connections or waits for them.
+const CONNECTIONS: &[&str] = &[
+    "rustix::net::connect",
+    "rustix::net::listen",
+    "rustix::net::socket",
+    "rustix::net::socket_with",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::UdpSocket",
+];
+
+/// Modules that may: all others only read.
+const CONNECTS: &[&str] = &["probe", "scenario"];
 
 /// Files of other modules, and the part of it that is their business.
 const EXCEPTIONS: &[(&str, &[&str])] = &[
@@ -134,26 +166,15 @@ fn check_modules(source: &Source, broken: &mut Vec<String>) {
 }
 
 fn check_system(source: &Source, broken: &mut Vec<String>) {
-    if source
-        .module()
-        .first()
-        .is_some_and(|own| TOUCHES_SYSTEM.contains(own))
-    {
+    let own = source.module().first().copied().unwrap_or_default();
+    if TOUCHES_SYSTEM.contains(&own) {
+        if !CONNECTS.contains(&own) {
+            check_connections(source, broken);
+        }
         return;
     }
     let excepted = EXCEPTIONS.iter().find(|(path, _)| *path == source.path);
     let excepted = excepted.map_or(&[][..], |(_, parts)| parts);
-    let among = |parts: &[&str], steps: &[String]| {
-        let begins = |part: &&str| {
-            let mut part = part.split("::");
-            // A glob brings in everything below it.
-            steps
-                .iter()
-                .all(|step| part.next().is_none_or(|at| step == "*" || at == step))
-                && (part.next().is_none() || steps.last().is_some_and(|step| step == "*"))
-        };
-        parts.iter().any(begins)
-    };
     for path in source.paths() {
         if among(SYSTEM, &path.steps) && !among(excepted, &path.steps) {
             broken.push(format!(
@@ -165,6 +186,33 @@ fn check_system(source: &Source, broken: &mut Vec<String>) {
             ));
         }
     }
+}
+
+fn check_connections(source: &Source, broken: &mut Vec<String>) {
+    for path in source.paths() {
+        if among(CONNECTIONS, &path.steps) {
+            broken.push(format!(
+                "{}:{}: {}: only {} open connections",
+                source.path,
+                path.line,
+                path.steps.join("::"),
+                CONNECTS.join(" and ")
+            ));
+        }
+    }
+}
+
+/// Whether a path leads to one of `parts`.
+fn among(parts: &[&str], steps: &[String]) -> bool {
+    let begins = |part: &&str| {
+        let mut part = part.split("::");
+        // A glob brings in everything below it.
+        steps
+            .iter()
+            .all(|step| part.next().is_none_or(|at| step == "*" || at == step))
+            && (part.next().is_none() || steps.last().is_some_and(|step| step == "*"))
+    };
+    parts.iter().any(begins)
 }
 
 fn check_form(source: &Source, broken: &mut Vec<String>) {
@@ -263,7 +311,7 @@ mod self_test {
             "src/render/text.rs",
             "fn f() {\n    crate::kernel::cgroup::systemd_unit(b\"\");\n}",
             &[
-                "src/render/text.rs:3: render uses kernel; it may use pages, history, report, join, model",
+                "src/render/text.rs:3: render uses kernel; it may use experiment, history, pages, report, join, model",
             ],
         );
         check(
@@ -290,7 +338,7 @@ mod self_test {
 
     #[test]
     fn a_touch_of_the_system_is_found() {
-        let only = "is for collect, scenario, commands, main only";
+        let only = "is for collect, probe, scenario, commands, main only";
         let check = |path: &str, code: &str, expect: &[(usize, &str)]| {
             let line = |(line, what): &(usize, &str)| format!("{path}:{line}: {what} {only}");
             let expect: Vec<String> = expect.iter().map(line).collect();
@@ -322,6 +370,18 @@ mod self_test {
             "use std::env;\nuse rustix::fs;",
             &[(3, "rustix::fs")],
         );
+    }
+
+    #[test]
+    fn a_connection_from_elsewhere_is_found() {
+        let only = "only probe and scenario open connections";
+        let found = |path: &str| format!("{path}:2: std::net::TcpStream: {only}");
+        let code = "use std::net::{SocketAddr, TcpStream};";
+        for path in ["src/collect/peers.rs", "src/commands/scan.rs"] {
+            check(path, code, &[&found(path)]);
+        }
+        check("src/probe.rs", code, &[]);
+        check("src/scenario/server.rs", code, &[]);
     }
 
     #[test]

@@ -16,10 +16,11 @@ const END: &str = "
 
 Everything in a table was measured in one run and in turns: first each once, then each again, and so
 on. Only the ratios mean something; the milliseconds are those of a machine that was doing other
-things too. \"On a processor\" is the same without the time that those took: what all threads
-together used, of commands in steps of 10 ms. The processes of the population are started for the run, in a network namespace of
-their own, and the commands run in it; `/proc` shows them all other processes of the machine as
-well.
+things too. \"Fastest\" is the round that they disturbed the least. \"On a processor\" leaves them out:
+the time that all threads together used, of commands in steps of 10 ms.
+
+The processes of the population are started for the run, in a network namespace of their own, and
+the commands run in it; `/proc` shows them all other processes of the machine as well.
 
 What the parsers, the join, recordings and the rendering cost by themselves: `cargo bench --bench
 stages`, which needs no rights and touches nothing.
@@ -87,6 +88,21 @@ impl Page {
         self.0 += &line(&(0..head.len()).map(rule).collect::<Vec<_>>());
         for row in rows {
             self.0 += &line(&row.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+    }
+
+    /// Goals, each with what was measured and the most that it may be.
+    pub(crate) fn goals(&mut self, goals: &[(&str, f64, f64)]) {
+        self.0.push('\n');
+        for (goal, measured, at_most) in goals {
+            let reached = if measured <= at_most {
+                "reached"
+            } else {
+                "not reached"
+            };
+            self.add(format_args!(
+                "- {goal}: at most {at_most}; here {measured:.2}: {reached}\n"
+            ));
         }
     }
 

@@ -61,6 +61,7 @@ impl Details {
         let epoll_sets = || {
             each(&fdinfo, &waiting.epoll, |fd, text| EpollSet {
                 fd,
+                inode: parse::own_inode(text),
                 registrations: parse::epoll_registrations(text),
             })
         };

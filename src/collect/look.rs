@@ -45,6 +45,7 @@ impl Look {
             &Want {
                 states,
                 ports: None,
+                accepted: true,
             },
             coverage,
         )?;

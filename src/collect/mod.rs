@@ -22,6 +22,7 @@ mod host;
 mod look;
 mod netlink;
 mod peers;
+mod port;
 mod processes;
 mod queues;
 mod session;
@@ -115,6 +116,7 @@ pub enum CollectError {
 }
 
 pub use netlink::NetlinkError;
+pub use port::{PortWatch, is_local, listeners_elsewhere};
 pub use session::Session;
 
 /// Takes one look.

@@ -71,6 +71,7 @@ pub(super) fn read_once(
         &Want {
             states,
             ports: Some(ports),
+            accepted: false,
         },
         coverage,
     )?;

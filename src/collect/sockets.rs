@@ -29,13 +29,16 @@ pub(super) struct Want {
     pub(super) states: Vec<TcpState>,
     /// On these local ports, if given; then ESTABLISHED rows only while nobody has accepted them.
     pub(super) ports: Option<BTreeSet<u16>>,
+    /// Those that were accepted too.
+    pub(super) accepted: bool,
 }
 
 impl Want {
     fn takes(&self, state: TcpState, local_port: u16, has_inode: bool) -> bool {
         self.states.contains(&state)
             && self.ports.as_ref().is_none_or(|ports| {
-                ports.contains(&local_port) && (state != TcpState::Established || !has_inode)
+                ports.contains(&local_port)
+                    && (self.accepted || state != TcpState::Established || !has_inode)
             })
     }
 }

@@ -5,6 +5,7 @@ mod explain;
 mod hook;
 mod inspect;
 mod list;
+mod probe;
 mod scan;
 mod watch;
 
@@ -25,6 +26,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Inspect(options) => inspect::run(options),
         Command::Explain(options) => explain::run(options),
         Command::Demo(options) => demo::run(options),
+        Command::Probe(options) => probe::run(options),
     }
 }
 

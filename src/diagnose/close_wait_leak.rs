@@ -45,10 +45,12 @@ pub(super) fn find(table: &SocketTable<'_>, thresholds: &Thresholds) -> Vec<Find
 }
 
 /// Held by a program, not being served, and old, or of an age that cannot be told. Not where all
-/// holders ended while they were read: then it is closed by now.
+/// holders ended while they were read: then it is closed by now. Nor the subflow of an MPTCP
+/// connection, which the kernel closes and not the program.
 fn is_leaked(socket: &CloseWait<'_>, thresholds: &Thresholds) -> bool {
     let holders = &socket.holders;
     socket.accepted
+        && socket.entry.ulp.as_deref() != Some("mptcp")
         && (holders.is_empty() || holders.iter().any(|holder| holder.process.is_some()))
         && socket
             .entry
@@ -322,6 +324,7 @@ mod tests {
     fn unaccepted_and_served_sockets_are_exempt() {
         assert!(found(&CloseWaitCase::sockets(3).unaccepted()).is_empty());
         assert!(found(&CloseWaitCase::sockets(3).send_q(5)).is_empty());
+        assert!(found(&CloseWaitCase::sockets(3).subflows()).is_empty());
     }
 
     #[test]

@@ -166,6 +166,10 @@ impl CloseWaitCase {
         self.each(|row| row.inode = None)
     }
 
+    pub(super) fn subflows(self) -> CloseWaitCase {
+        self.each(|row| row.ulp = Some("mptcp".into()))
+    }
+
     pub(super) fn without_info(self) -> CloseWaitCase {
         self.each(|row| row.info = None)
     }
@@ -265,6 +269,7 @@ impl CloseWaitCase {
         };
         let registrations = self.rows.iter().filter_map(registration).collect();
         let sets = self.registered.map(|_| EpollSet {
+            inode: Some(26),
             fd: 9,
             registrations,
         });

@@ -78,6 +78,12 @@ impl StuckCase {
         self
     }
 
+    /// Set 4's number was registered in this one when it was another file's.
+    pub(super) fn number_registered_in(mut self, outer: i32) -> StuckCase {
+        self.sets().push(set(outer, &[(4, 0x19, 777)]));
+        self
+    }
+
     fn push(mut self, thread: Thread) -> StuckCase {
         match &mut self.detail.threads {
             Fact::Known(threads) => threads.push(thread),
@@ -234,6 +240,7 @@ fn set(fd: i32, registrations: &[(i32, u32, u64)]) -> EpollSet {
     let registration =
         |&(fd, events, inode): &(i32, u32, u64)| EpollRegistration { fd, events, inode };
     EpollSet {
+        inode: Some(26),
         fd,
         registrations: registrations.iter().map(registration).collect(),
     }

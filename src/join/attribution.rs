@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::model::{Family, Netns, SocketEntry, TcpState};
+use crate::model::{Family, Netns, Queues, SocketEntry, TcpState, Timer};
 
 /// The listeners of a table, ready to be searched.
 #[derive(Debug)]
@@ -74,6 +74,39 @@ impl<'a> Listeners<'a> {
         let mut known = self.known.borrow_mut();
         let answer = known.entry((netns, family, local, bound_device));
         Arc::clone(answer.or_insert_with(best_fits))
+    }
+
+    /// Positions of the listeners that would take a connection to `address` from this machine
+    /// itself; several only for a group that shares one address.
+    pub fn that_take(&self, netns: Netns, address: SocketAddr) -> Arc<[usize]> {
+        /// What is sent to oneself comes in through the loopback device, always the first.
+        const LOOPBACK_DEVICE: u32 = 1;
+        let family = match address {
+            SocketAddr::V4(_) => Family::V4,
+            SocketAddr::V6(_) => Family::V6,
+        };
+        self.of_connection(&SocketEntry {
+            netns,
+            cookie: None,
+            inode: None,
+            family,
+            state: TcpState::SynRecv,
+            local: address,
+            remote: address,
+            bound_device: Some(LOOPBACK_DEVICE),
+            uid: 0,
+            queues: Queues::Stream {
+                recv_q: 0,
+                send_q: 0,
+            },
+            timer: Timer::Off,
+            shutdown: None,
+            v6only: None,
+            drops: None,
+            cgroup_id: None,
+            ulp: None,
+            info: None,
+        })
     }
 
     /// Positions of all listeners that fit `connection`, however well.
@@ -163,6 +196,22 @@ mod tests {
         );
         check(&["0.0.0.0:81"], "10.0.0.1:80", &[]);
         check(&["10.0.0.2:80"], "10.0.0.1:80", &[]);
+    }
+
+    #[test]
+    fn what_is_dialled_here_comes_in_through_the_loopback_device() {
+        let check = |listeners: &[&str], dialled: &str, expect: &[usize]| {
+            let rows: Vec<SocketEntry> = listeners.iter().map(|text| listener(text, 0)).collect();
+            let found = Listeners::of(rows.iter()).that_take(Netns(1), dialled.parse().unwrap());
+            assert_eq!(*found, *expect, "{listeners:?} for {dialled}");
+        };
+        check(&["0.0.0.0:80", "127.0.0.1:80"], "127.0.0.1:80", &[1]);
+        check(&["0.0.0.0:80", "0.0.0.0:80%1"], "127.0.0.1:80", &[1]);
+        check(&["0.0.0.0:80%2"], "10.0.0.1:80", &[]);
+        check(&["[::]:80"], "127.0.0.1:80", &[0]);
+        check(&["[::]:80!6"], "127.0.0.1:80", &[]);
+        check(&["0.0.0.0:80", "0.0.0.0:80"], "127.0.0.1:80", &[0, 1]);
+        check(&["0.0.0.0:81"], "127.0.0.1:80", &[]);
     }
 
     #[test]

@@ -3,6 +3,11 @@
 use super::{decimal, fd_link, lines, words};
 use crate::model::{EpollRegistration, Inode};
 
+/// The inode of the descriptor's own file (`ino:`), on Linux 5.14 and later.
+pub fn own_inode(fdinfo: &[u8]) -> Option<u64> {
+    lines(fdinfo).find_map(|line| decimal(line.strip_prefix(b"ino:")?.trim_ascii()))
+}
+
 /// The registrations of an epoll descriptor. Lines of another form are passed over.
 ///
 /// ```text
@@ -65,6 +70,7 @@ mod tests {
         let text = b"pos:\t0\nflags:\t02\nmnt_id:\t15\nino:\t26\n\
             tfd:        3 events: 80000019 data: ffffffff00000003  pos:0 ino:223c sdev:9\n\
             tfd:        7 events: 40000000 data: 7 pos:0 ino:6c9d sdev:9\ntfd: x events: 1\n";
+        assert_eq!((own_inode(text), own_inode(b"pos:\t0\n")), (Some(26), None));
         let seen = epoll_registrations(text);
         assert_eq!(seen.len(), 2);
         assert_eq!((seen[0].fd, seen[0].inode), (3, 0x223c));

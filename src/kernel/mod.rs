@@ -11,6 +11,7 @@ pub mod mountinfo;
 pub mod netstat;
 pub mod passwd;
 pub mod proc_net_tcp;
+pub mod route;
 pub mod runtime;
 pub mod sock_diag;
 pub mod stat;

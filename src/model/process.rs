@@ -166,6 +166,8 @@ pub enum SystemCall {
 pub struct EpollSet {
     /// The epoll descriptor.
     pub fd: i32,
+    /// Inode of its file, which all epoll descriptors of a machine share; 5.14 and later.
+    pub inode: Option<u64>,
     /// Its registrations.
     pub registrations: Vec<EpollRegistration>,
 }

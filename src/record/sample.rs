@@ -344,6 +344,7 @@ fn detail(runtime: Fact<Runtime>) -> ProcessDetail {
         threads: Fact::Known(threads()),
         epoll_sets: Fact::Known(vec![EpollSet {
             fd: 3,
+            inode: Some(26),
             registrations: vec![EpollRegistration {
                 fd: -1,
                 events: u32::MAX,

@@ -360,7 +360,7 @@ variants! {
     }
 }
 
-fields! { EpollSet { fd, registrations } }
+fields! { EpollSet { fd, inode, registrations } }
 
 fields! { EpollRegistration { fd, events, inode } }
 

@@ -339,7 +339,7 @@ pub(super) fn subject_v1(subject: &Subject) -> SubjectV1 {
     }
 }
 
-fn cause_v1(cause: &CauseVerdict) -> CauseV1 {
+pub(super) fn cause_v1(cause: &CauseVerdict) -> CauseV1 {
     CauseV1 {
         id: cause.id.as_str(),
         confidence: cause.confidence.to_string(),
@@ -354,7 +354,7 @@ fn direction(direction: Direction) -> &'static str {
     }
 }
 
-fn cookie(cookie: Option<Cookie>) -> Option<String> {
+pub(super) fn cookie(cookie: Option<Cookie>) -> Option<String> {
     cookie.map(|cookie| cookie.to_string())
 }
 
@@ -362,7 +362,7 @@ fn endpoint_v1(row: &SocketEntry) -> EndpointV1 {
     endpoint(row.local)
 }
 
-fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {
+pub(super) fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {
     EndpointV1 {
         addr: address.ip().to_string(),
         port: address.port(),

@@ -9,6 +9,8 @@ mod inspect;
 mod json;
 mod list;
 mod page;
+mod probe;
+mod probe_json;
 mod style;
 mod tables;
 mod text;
@@ -21,6 +23,8 @@ pub use inspect::write_inspection;
 pub use json::{write_list as write_list_json, write_report as write_report_json};
 pub use list::write_list;
 pub use page::{write_index, write_page};
+pub use probe::write_experiment;
+pub use probe_json::{ProbeRun, write_experiment as write_experiment_json};
 pub use text::write_report;
 
 /// How text is to be laid out.

@@ -120,6 +120,14 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_was_reused_is_no_nested_set() {
+        let case = StuckCase::epoll(EDGE)
+            .number_registered_in(7)
+            .thread('S', "epoll_wait", 7);
+        expect(&case, judge, None, "");
+    }
+
+    #[test]
     fn go_is_edge_triggered_by_nature() {
         let case = StuckCase::epoll(EDGE)
             .thread('S', "epoll_pwait", 4)

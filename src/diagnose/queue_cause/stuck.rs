@@ -398,13 +398,19 @@ impl<'t> Judged<'t> {
     }
 }
 
-/// `set` and the sets through which its events arrive: nested epoll descriptors, by number.
+/// `set` and the sets through which its events arrive: nested epoll descriptors, by number, since
+/// all of them have one inode; a number that was reused for another file has that file's.
 fn reached_through(set: i32, sets: &[EpollSet]) -> Vec<i32> {
+    let of_epoll = sets.iter().find_map(|set| set.inode);
+    let is_epoll = |entry: &EpollRegistration| {
+        of_epoll.is_none_or(|inode| entry.inode == inode || entry.inode == 0)
+    };
     let mut reached = vec![set];
     let mut next = 0;
     while let Some(inner) = reached.get(next).copied() {
         for outer in sets {
-            let contains = outer.registrations.iter().any(|entry| entry.fd == inner);
+            let mut entries = outer.registrations.iter();
+            let contains = entries.any(|entry| entry.fd == inner && is_epoll(entry));
             if contains && !reached.contains(&outer.fd) {
                 reached.push(outer.fd);
             }
