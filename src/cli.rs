@@ -25,6 +25,8 @@ pub struct Cli {
 pub enum Command {
     /// Take one look and say what leaks, who holds it, since when and why.
     Scan(Scan),
+    /// Look again and again: what appears, grows, drains and recovers.
+    Watch(Watch),
     /// Print the socket table with holders, one socket a line, in ss's columns.
     List(List),
     /// Print everything that is known about one socket, descriptor, port or process.
@@ -80,6 +82,72 @@ pub struct Scan {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+}
+
+/// Options of `watch`.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// Time from the beginning of one look to that of the next.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_interval)]
+    pub interval: std::time::Duration,
+    /// End after this time.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub time: Option<std::time::Duration>,
+    /// End after so many looks.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+    /// End when there is a finding, or none.
+    #[arg(long, value_name = "WHAT")]
+    pub until: Option<Until>,
+    /// What counts as a finding for --until, --exec and the exit status.
+    #[arg(long, value_name = "SEVERITY", default_value = "warning")]
+    pub fail_on: FailOn,
+    /// Run a program for each new finding, with the event as JSON on its standard input; the words
+    /// are separated by spaces, and no shell reads them.
+    #[arg(long, value_name = "COMMAND")]
+    pub exec: Option<std::ffi::OsString>,
+    /// One line an event, also on a terminal.
+    #[arg(long)]
+    pub plain: bool,
+    /// With --json, print a full report too, every N looks or every DURATION.
+    #[arg(long, value_name = "N|DURATION", requires = "json", value_parser = parse_report_every)]
+    pub report_every: Option<ReportEvery>,
+    /// How long a connection may wait for accept() (500ms, 10s, 5m).
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub accept_age: std::time::Duration,
+    /// How long a socket may stay in CLOSE_WAIT.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub close_wait_age: std::time::Duration,
+    /// Time at least between two reads of a queue that are compared.
+    #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
+    pub settle: std::time::Duration,
+    /// What to keep.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: Output,
+    /// Where socket entries are read.
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub source: Source,
+}
+
+/// `--until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Until {
+    /// Something at or above --fail-on is found.
+    Finding,
+    /// Nothing at or above --fail-on is left.
+    Clear,
+}
+
+/// `--report-every`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportEvery {
+    /// Every so many looks.
+    Looks(u64),
+    /// Whenever this time has passed.
+    Time(std::time::Duration),
 }
 
 /// Options of `list`.
@@ -242,6 +310,23 @@ fn parse_duration(text: &str) -> Result<std::time::Duration, String> {
     Ok(std::time::Duration::from_millis(ms))
 }
 
+/// As `parse_duration`, from 1 ms on.
+fn parse_interval(text: &str) -> Result<std::time::Duration, String> {
+    match parse_duration(text)? {
+        std::time::Duration::ZERO => Err("looks need some time in between".into()),
+        interval => Ok(interval),
+    }
+}
+
+/// `10` or `10s`.
+fn parse_report_every(text: &str) -> Result<ReportEvery, String> {
+    match text.parse() {
+        Ok(0) => Err("0 is never".into()),
+        Ok(looks) => Ok(ReportEvery::Looks(looks)),
+        Err(_) => parse_interval(text).map(ReportEvery::Time),
+    }
+}
+
 /// A duration from one second, within which a healthy listener accepts, to a minute.
 fn parse_watch(text: &str) -> Result<std::time::Duration, String> {
     let duration = parse_duration(text)?;
@@ -297,6 +382,16 @@ mod tests {
         check("9999999999999999999d", None);
         assert!(parse_watch("1s").is_ok() && parse_watch("60s").is_ok());
         assert!(parse_watch("999ms").is_err() && parse_watch("61s").is_err());
+    }
+
+    #[test]
+    fn intervals_and_reports() {
+        assert!(parse_interval("0").is_err() && parse_interval("0ms").is_err());
+        assert!(parse_interval("1ms").is_ok());
+        assert_eq!(parse_report_every("10"), Ok(ReportEvery::Looks(10)));
+        let second = std::time::Duration::from_secs(1);
+        assert_eq!(parse_report_every("1s"), Ok(ReportEvery::Time(second)));
+        assert!(parse_report_every("0").is_err() && parse_report_every("x").is_err());
     }
 
     #[test]

@@ -9,16 +9,17 @@
 //!
 //! The modules in reading order: [`model`] is the vocabulary; [`kernel`] turns the kernel's bytes
 //! into it; [`collect`] is the only place that touches the kernel; [`join`] finds what belongs
-//! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`pages`] are
-//! what `explain` prints; [`record`] keeps a snapshot in a file; [`experiment`] says what one
-//! connection more has shown, and [`probe`] opens it; [`scenario`] puts the kernel into known states
-//! for demos and tests.
+//! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`history`] follows
+//! it from look to look; [`pages`] are what `explain` prints; [`record`] keeps a snapshot in a file;
+//! [`experiment`] says what one connection more has shown, and [`probe`] opens it; [`scenario`] puts
+//! the kernel into known states for demos and tests.
 
 pub mod cli;
 pub mod collect;
 pub mod commands;
 pub mod diagnose;
 pub mod experiment;
+pub mod history;
 pub mod join;
 pub mod kernel;
 pub mod model;

@@ -52,6 +52,33 @@ impl cli::Scan {
     }
 }
 
+impl cli::Watch {
+    /// What to collect in each look.
+    pub fn request(&self) -> Request {
+        Request {
+            source: self.source.into(),
+            entries: Entries::Suspects,
+            accept_age: self.accept_age,
+            close_wait_age: self.close_wait_age,
+            settle: self.settle,
+            proc_root: PathBuf::from(PROC_ROOT),
+        }
+    }
+
+    /// From when on something is a finding.
+    pub fn thresholds(&self) -> Thresholds {
+        Thresholds {
+            accept_age: self.accept_age,
+            close_wait_age: self.close_wait_age,
+        }
+    }
+
+    /// The program of `--exec` and its arguments; `None` if none is given or it is blank.
+    pub fn program(&self) -> Option<(OsString, Vec<OsString>)> {
+        words(self.exec.as_ref()?)
+    }
+}
+
 impl cli::List {
     /// What to collect.
     pub fn request(&self) -> Request {

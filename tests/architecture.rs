@@ -19,12 +19,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("join", &["kernel", "model"]),
     ("diagnose", &["join", "model"]),
     ("report", &["diagnose", "join", "model"]),
+    ("history", &["report", "join", "model"]),
     ("experiment", &["join", "model"]),
     ("probe", &["collect", "experiment", "model"]),
     ("pages", &[]),
     (
         "render",
-        &["experiment", "pages", "report", "join", "model"],
+        &["experiment", "history", "pages", "report", "join", "model"],
     ),
     ("cli", &["join", "model"]),
     (
@@ -38,6 +39,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "collect",
             "diagnose",
             "experiment",
+            "history",
             "join",
             "kernel",
             "model",
@@ -309,7 +311,7 @@ mod self_test {
             "src/render/text.rs",
             "fn f() {\n    crate::kernel::cgroup::systemd_unit(b\"\");\n}",
             &[
-                "src/render/text.rs:3: render uses kernel; it may use experiment, pages, report, join, model",
+                "src/render/text.rs:3: render uses kernel; it may use experiment, history, pages, report, join, model",
             ],
         );
         check(

@@ -25,6 +25,7 @@ mod peers;
 mod port;
 mod processes;
 mod queues;
+mod session;
 mod sockets;
 mod tables;
 
@@ -116,11 +117,21 @@ pub enum CollectError {
 
 pub use netlink::NetlinkError;
 pub use port::{PortWatch, is_local, listeners_elsewhere};
+pub use session::Session;
 
 /// Takes one look.
 pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
+    look(request, Instant::now(), false)
+}
+
+/// Takes a look that began at `started`. `follows_another` says that an earlier look tells what
+/// moves: then nothing is waited for.
+fn look(
+    request: &Request,
+    started: Instant,
+    follows_another: bool,
+) -> Result<Snapshot, CollectError> {
     let taken_at = SystemTime::now();
-    let started = Instant::now();
     let root = &request.proc_root;
     let census = census::take(root);
     let mut coverage = coverage::begin(root, &census.namespaces);
@@ -129,7 +140,12 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     let is_list = matches!(request.entries, Entries::InStates(_));
 
     let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
-    let watch = queues::time_to_watch(&look.queue_reads, request.accept_age, request.settle);
+    let settle = if follows_another {
+        Duration::ZERO
+    } else {
+        request.settle
+    };
+    let watch = queues::time_to_watch(&look.queue_reads, request.accept_age, settle);
     let peers = if is_list {
         Vec::new()
     } else {
@@ -163,6 +179,8 @@ pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
     // costs little.
     if !watch.is_zero() {
         look.look_again(watch, &wanted, &mut sockets, &mut coverage)?;
+    }
+    if follows_another || !watch.is_zero() {
         details::look_again_at_running(root, &mut processes);
     }
     let (dead_sockets, dead_socket_search) = dead.finish(request.settle);

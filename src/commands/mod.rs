@@ -2,10 +2,12 @@
 
 mod demo;
 mod explain;
+mod hook;
 mod inspect;
 mod list;
 mod probe;
 mod scan;
+mod watch;
 
 use std::io;
 use std::process::ExitCode;
@@ -19,6 +21,7 @@ use crate::render;
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     match &cli.command {
         Command::Scan(options) => scan::run(options),
+        Command::Watch(options) => watch::run(options),
         Command::List(options) => list::run(options),
         Command::Inspect(options) => inspect::run(options),
         Command::Explain(options) => explain::run(options),

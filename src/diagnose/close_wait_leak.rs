@@ -59,15 +59,11 @@ fn is_leaked(socket: &CloseWait<'_>, thresholds: &Thresholds) -> bool {
 }
 
 fn key(socket: &CloseWait<'_>) -> Key {
-    let entry = socket.entry;
     Key {
-        netns: entry.netns,
+        netns: socket.entry.netns,
         holders: socket.holders.iter().map(|holder| holder.id).collect(),
         direction: socket.direction,
-        endpoint: match socket.direction {
-            Some(Direction::Outbound) => entry.remote.to_string(),
-            _ => format!(":{}", entry.local.port()),
-        },
+        endpoint: socket.endpoint(),
     }
 }
 

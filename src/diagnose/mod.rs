@@ -23,9 +23,9 @@ mod queue_cause;
 #[cfg(test)]
 mod test_close_wait;
 #[cfg(test)]
-mod test_stuck;
+pub(crate) mod test_stuck;
 #[cfg(test)]
-mod test_table;
+pub(crate) mod test_table;
 mod wait;
 
 use std::cmp::Reverse;

@@ -12,7 +12,7 @@ use crate::model::{
 
 /// Three connections that have waited for nine seconds, and one holder.
 #[derive(Debug, Clone)]
-pub(super) struct StuckCase {
+pub(crate) struct StuckCase {
     case: Case,
     holder: Option<Process>,
     detail: ProcessDetail,
@@ -44,7 +44,7 @@ impl StuckCase {
     }
 
     /// Registered in epoll fd 4 with this mask.
-    pub(super) fn epoll(events: u32) -> StuckCase {
+    pub(crate) fn epoll(events: u32) -> StuckCase {
         StuckCase::unregistered().with_sets(vec![set(4, &[(3, events, LISTENER_INODE)])])
     }
 
@@ -92,7 +92,7 @@ impl StuckCase {
         self
     }
 
-    pub(super) fn thread(self, state: char, call: &str, first: u64) -> StuckCase {
+    pub(crate) fn thread(self, state: char, call: &str, first: u64) -> StuckCase {
         self.push(thread("worker", state, known(call, first)))
     }
 
@@ -190,7 +190,7 @@ impl StuckCase {
         StuckCase { gap: true, ..self }
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let mut snapshot = match &self.holder {
             Some(holder) => {
                 let mut holder = holder.clone();

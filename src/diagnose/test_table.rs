@@ -13,7 +13,7 @@ pub(super) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub(super) const HOLDER: ProcessId = ProcessId {
+pub(crate) const HOLDER: ProcessId = ProcessId {
     pid: 4866,
     start_time: 77,
 };
@@ -111,7 +111,7 @@ impl Case {
         }
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         let mut listen = listener(PORT, self.queue);
         listen.queues = Queues::Listen {
             accept_queue: self.queue,
@@ -183,11 +183,11 @@ fn queued(index: u64, wait: Option<Duration>) -> SocketEntry {
     row
 }
 
-pub(super) fn held(process: ProcessId, fd: i32, inode: Inode) -> HeldDescriptor {
+pub(crate) fn held(process: ProcessId, fd: i32, inode: Inode) -> HeldDescriptor {
     HeldDescriptor { process, fd, inode }
 }
 
-pub(super) fn process(name: &str) -> Process {
+pub(crate) fn process(name: &str) -> Process {
     Process {
         id: HOLDER,
         comm: name.as_bytes().to_vec(),
@@ -207,7 +207,7 @@ pub(super) fn process(name: &str) -> Process {
     }
 }
 
-pub(super) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
+pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
     Snapshot {
         taken_at: SystemTime::UNIX_EPOCH,
         duration: Duration::from_millis(5),

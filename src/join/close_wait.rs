@@ -62,6 +62,15 @@ impl<'a> CloseWait<'a> {
         }
     }
 
+    /// What sockets of one leak have in common. Outbound: the remote address and port; otherwise the
+    /// local port, as `:8080`.
+    pub fn endpoint(&self) -> String {
+        match self.direction {
+            Some(Direction::Outbound) => self.entry.remote.to_string(),
+            _ => format!(":{}", self.entry.local.port()),
+        }
+    }
+
     /// Bytes still move from this side to the other: a half-closed connection that is being
     /// served is legal (facts W4).
     ///

@@ -23,7 +23,8 @@ pub struct Snapshot {
     pub owner_source: OwnerSource,
     /// The first look: listeners, CLOSE_WAIT and SYN_RECV entries; for `list`, all states asked for.
     pub sockets: Vec<SocketEntry>,
-    /// Repeated reads of the ports whose listeners had a queue, in the order of time.
+    /// Repeated reads of the ports whose listeners had a queue, in the order of time. In a watch the
+    /// first is one of an earlier look.
     pub queue_reads: Vec<QueueRead>,
     /// What was asked about the far ends of connections within this machine.
     pub peers: Vec<Peer>,
@@ -80,7 +81,8 @@ pub enum OwnerSource {
 /// CLOSE_WAIT, SYN_RECV, and those ESTABLISHED that no program has accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueRead {
-    /// Time between the beginning of the snapshot and this read.
+    /// Time between the beginning of the snapshot and this read; in a watch, between the first read
+    /// and this one.
     pub after: Duration,
     /// The rows.
     pub sockets: Vec<SocketEntry>,

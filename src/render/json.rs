@@ -280,7 +280,7 @@ fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
     }
 }
 
-fn finding_v1(finding: &Finding) -> FindingV1 {
+pub(super) fn finding_v1(finding: &Finding) -> FindingV1 {
     FindingV1 {
         id: finding.id.as_str(),
         severity: finding.severity.to_string(),
@@ -304,7 +304,7 @@ fn finding_v1(finding: &Finding) -> FindingV1 {
     }
 }
 
-fn subject_v1(subject: &Subject) -> SubjectV1 {
+pub(super) fn subject_v1(subject: &Subject) -> SubjectV1 {
     match subject {
         Subject::Listener {
             netns,

@@ -4,6 +4,7 @@
 //! `Write`, know the width and whether colour is wanted, and cut no address and no number.
 
 mod coverage;
+mod event;
 mod inspect;
 mod json;
 mod list;
@@ -17,6 +18,7 @@ mod v1;
 mod wrap;
 
 pub use coverage::write_coverage;
+pub use event::{write_event, write_event_json};
 pub use inspect::write_inspection;
 pub use json::{write_list as write_list_json, write_report as write_report_json};
 pub use list::write_list;

@@ -142,7 +142,7 @@ fn page_of(finding: &Finding) -> &'static str {
 }
 
 /// The cause in two words, for the first line.
-fn short_cause(finding: &Finding) -> String {
+pub(super) fn short_cause(finding: &Finding) -> String {
     match &finding.cause {
         Some(cause) if cause.id != CauseId::Unknown => {
             format!(", {} {}", cause.confidence, cause.id)

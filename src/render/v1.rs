@@ -1,5 +1,5 @@
-//! The types of `tcpleak.report/1` and `tcpleak.list/1`, as `docs/json.md` and its schemas describe
-//! them.
+//! The types of `tcpleak.report/1`, `tcpleak.list/1` and `tcpleak.event/1`, as `docs/json.md` and its
+//! schemas describe them.
 //!
 //! They are the contract's own, apart from the model, so that the model can change and the keys
 //! stay. A key that others may rely on is never renamed or taken away within a version; a new one
@@ -232,4 +232,45 @@ pub(super) struct SummaryV1 {
 pub(super) struct CountersV1 {
     pub(super) listen_overflows: u64,
     pub(super) listen_drops: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct EventV1 {
+    pub(super) schema: &'static str,
+    pub(super) at: Option<String>,
+    pub(super) elapsed_ms: u64,
+    pub(super) kind: &'static str,
+    pub(super) severity: String,
+    pub(super) summary: String,
+    pub(super) subject: Option<SubjectV1>,
+    pub(super) measures: MeasuresV1,
+    pub(super) finding: Option<FindingV1>,
+    pub(super) totals: Option<TotalsV1>,
+}
+
+#[derive(Serialize)]
+pub(super) struct MeasuresV1 {
+    pub(super) count: Option<u64>,
+    pub(super) rate_per_s: Option<f64>,
+    pub(super) time_left_ms: Option<u64>,
+    pub(super) came: Option<u64>,
+    pub(super) left: Option<u64>,
+    pub(super) lasted_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct TotalsV1 {
+    pub(super) looks: u64,
+    pub(super) late: u64,
+    pub(super) appeared: u64,
+    pub(super) gone: u64,
+    pub(super) open: Vec<FindingV1>,
+    pub(super) peak_queue: Option<PeakV1>,
+    pub(super) peak_close_wait: Option<PeakV1>,
+}
+
+#[derive(Serialize)]
+pub(super) struct PeakV1 {
+    pub(super) place: String,
+    pub(super) count: u64,
 }

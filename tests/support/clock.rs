@@ -34,6 +34,11 @@ impl Moment {
         (done, Moment { began, ended })
     }
 
+    /// How long it took.
+    pub(crate) fn duration(self) -> Duration {
+        self.ended.saturating_duration_since(self.began)
+    }
+
     /// What may be told, at some time within `read`, of how long ago this was.
     pub(crate) fn age_at(self, read: Moment) -> RangeInclusive<Duration> {
         let least = read.began.saturating_duration_since(self.ended);
