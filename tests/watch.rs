@@ -72,6 +72,8 @@ impl Watch {
 
     /// Ends it with a signal, and returns its exit status and everything it has said.
     fn end(mut self, signal: Signal) -> (i32, Vec<Value>) {
+        // As `timeout` does: to the process, and to its group.
+        send(self.child().id(), signal);
         send(self.child().id(), signal);
         while self.next().is_some() {}
         let status = wait(self.child());

@@ -21,6 +21,8 @@ use crate::report::Report;
 
 /// So many looks in a row may fail (for want of memory, say) before the watch does.
 const FAILURES_AT_MOST: u32 = 2;
+/// How long the same signal, sent twice, is one wish to end.
+const ECHO: Duration = Duration::from_millis(300);
 
 pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     let signals = signals().context("cannot wait for signals")?;
@@ -62,12 +64,14 @@ fn signals() -> io::Result<Receiver<()>> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (send, receive) = sync_channel(1);
     let wait = move || {
-        let mut all = signals.forever();
-        if all.next().is_some() {
+        if signals.forever().next().is_some() {
             // The watch may be over already.
             let _ = send.send(());
         }
-        if let Some(signal) = all.next() {
+        // `timeout` sends a signal to the process and then to its group, which is no second wish.
+        std::thread::sleep(ECHO);
+        signals.pending().for_each(drop);
+        if let Some(signal) = signals.forever().next() {
             let _ = signal_hook::low_level::emulate_default_handler(signal);
         }
     };
