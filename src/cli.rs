@@ -46,12 +46,9 @@ const PROBE_STATUS: &str = "Not passive: a program sees one connection that send
 /// Options of `scan`.
 #[derive(Debug, Args)]
 pub struct Scan {
-    /// How long a connection may wait for accept() (500ms, 10s, 5m).
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
-    pub accept_age: std::time::Duration,
-    /// How long a socket may stay in CLOSE_WAIT.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub close_wait_age: std::time::Duration,
+    /// From when on something is a finding.
+    #[command(flatten)]
+    pub ages: Ages,
     /// Time between two looks at suspect queues; 0 for one look.
     #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
     pub settle: std::time::Duration,
@@ -112,12 +109,9 @@ pub struct Watch {
     /// With --json, print a full report too, every N looks or every DURATION.
     #[arg(long, value_name = "N|DURATION", requires = "json", value_parser = parse_report_every)]
     pub report_every: Option<ReportEvery>,
-    /// How long a connection may wait for accept() (500ms, 10s, 5m).
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
-    pub accept_age: std::time::Duration,
-    /// How long a socket may stay in CLOSE_WAIT.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub close_wait_age: std::time::Duration,
+    /// From when on something is a finding.
+    #[command(flatten)]
+    pub ages: Ages,
     /// Time at least between two reads of a queue that are compared.
     #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
     pub settle: std::time::Duration,
@@ -227,6 +221,17 @@ pub struct Probe {
     /// How to print it.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// From when on something is a finding.
+#[derive(Debug, Args)]
+pub struct Ages {
+    /// How long a connection may wait for accept() (500ms, 10s, 5m).
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub accept_age: std::time::Duration,
+    /// How long a socket may stay in CLOSE_WAIT.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub close_wait_age: std::time::Duration,
 }
 
 /// What to keep; a socket has to pass all that are given.

@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::cli;
 use crate::collect::{Entries, Request, SourceChoice};
@@ -24,22 +25,12 @@ impl cli::Scan {
         } else {
             Entries::Suspects
         };
-        Request {
-            source: self.source.into(),
-            entries,
-            accept_age: self.accept_age,
-            close_wait_age: self.close_wait_age,
-            settle: self.settle,
-            proc_root: PathBuf::from(PROC_ROOT),
-        }
+        request(self.source, entries, self.thresholds(), self.settle)
     }
 
     /// From when on something is a finding.
     pub fn thresholds(&self) -> Thresholds {
-        Thresholds {
-            accept_age: self.accept_age,
-            close_wait_age: self.close_wait_age,
-        }
+        (&self.ages).into()
     }
 
     /// How to lay out the report.
@@ -55,22 +46,17 @@ impl cli::Scan {
 impl cli::Watch {
     /// What to collect in each look.
     pub fn request(&self) -> Request {
-        Request {
-            source: self.source.into(),
-            entries: Entries::Suspects,
-            accept_age: self.accept_age,
-            close_wait_age: self.close_wait_age,
-            settle: self.settle,
-            proc_root: PathBuf::from(PROC_ROOT),
-        }
+        request(
+            self.source,
+            Entries::Suspects,
+            self.thresholds(),
+            self.settle,
+        )
     }
 
     /// From when on something is a finding.
     pub fn thresholds(&self) -> Thresholds {
-        Thresholds {
-            accept_age: self.accept_age,
-            close_wait_age: self.close_wait_age,
-        }
+        (&self.ages).into()
     }
 
     /// The program of `--exec` and its arguments; `None` if none is given or it is blank.
@@ -87,28 +73,16 @@ impl cli::List {
             (false, []) => TcpState::all().collect(),
             (false, states) => states.to_vec(),
         };
-        Request {
-            source: self.source.into(),
-            entries: Entries::InStates(states),
-            proc_root: PathBuf::from(PROC_ROOT),
-            accept_age: Thresholds::default().accept_age,
-            close_wait_age: Thresholds::default().close_wait_age,
-            settle: std::time::Duration::ZERO,
-        }
+        let entries = Entries::InStates(states);
+        request(self.source, entries, Thresholds::default(), Duration::ZERO)
     }
 }
 
 impl cli::Inspect {
     /// What to collect.
     pub fn request(&self) -> Request {
-        Request {
-            source: SourceChoice::Auto,
-            entries: Entries::Focus(self.subject),
-            proc_root: PathBuf::from(PROC_ROOT),
-            accept_age: self.thresholds().accept_age,
-            close_wait_age: self.thresholds().close_wait_age,
-            settle: self.settle,
-        }
+        let entries = Entries::Focus(self.subject);
+        request(cli::Source::Auto, entries, self.thresholds(), self.settle)
     }
 
     /// From when on something is a finding.
@@ -126,20 +100,15 @@ impl cli::Probe {
     /// What to collect about the listener, however young its queue: the experiment itself shows
     /// that it does not move.
     pub fn request(&self) -> Request {
-        Request {
-            source: SourceChoice::SockDiag,
-            entries: Entries::Focus(Focus::Port(self.target.port())),
-            proc_root: PathBuf::from(PROC_ROOT),
-            accept_age: self.thresholds().accept_age,
-            close_wait_age: self.thresholds().close_wait_age,
-            settle: std::time::Duration::from_millis(250),
-        }
+        const SETTLE: Duration = Duration::from_millis(250);
+        let entries = Entries::Focus(Focus::Port(self.target.port()));
+        request(cli::Source::SockDiag, entries, self.thresholds(), SETTLE)
     }
 
     /// From when on something is a finding.
     pub fn thresholds(&self) -> Thresholds {
         Thresholds {
-            accept_age: std::time::Duration::ZERO,
+            accept_age: Duration::ZERO,
             ..Thresholds::default()
         }
     }
@@ -228,6 +197,32 @@ fn words(command: &OsStr) -> Option<(OsString, Vec<OsString>)> {
         .filter(|word| !word.is_empty())
         .map(|word| OsStr::from_bytes(word).to_owned());
     Some((words.next()?, words.collect()))
+}
+
+/// A request of this machine.
+fn request(
+    source: cli::Source,
+    entries: Entries,
+    thresholds: Thresholds,
+    settle: Duration,
+) -> Request {
+    Request {
+        source: source.into(),
+        entries,
+        accept_age: thresholds.accept_age,
+        close_wait_age: thresholds.close_wait_age,
+        settle,
+        proc_root: PathBuf::from(PROC_ROOT),
+    }
+}
+
+impl From<&cli::Ages> for Thresholds {
+    fn from(typed: &cli::Ages) -> Thresholds {
+        Thresholds {
+            accept_age: typed.accept_age,
+            close_wait_age: typed.close_wait_age,
+        }
+    }
 }
 
 impl From<&cli::Filter> for Filter {

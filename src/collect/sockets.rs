@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::netlink::{Dumped, NetlinkError, SockDiag};
 use super::{CollectError, Request, SourceChoice};
 use crate::kernel::sock_diag::{DumpRequest, PortFilter, RowError, RowHead, parse_row};
-use crate::kernel::{fd_link, proc_net_tcp};
+use crate::kernel::{ParseError, fd_link, proc_net_tcp};
 use crate::model::{Coverage, Gap, GapKind, Netns, SocketEntry, SocketSource, TcpState};
 
 /// The open source of socket entries, in the namespace of the thread that opened it.
@@ -232,19 +232,36 @@ fn read_proc(
     entries: &mut Vec<SocketEntry>,
     malformed: &mut Option<(u64, String)>,
 ) -> io::Result<()> {
+    each_proc_row(path, netns, &mut |row| {
+        match row {
+            Ok(row) if want.takes(row.state, row.local.port(), row.inode.is_some()) => {
+                entries.push(row);
+            }
+            Ok(_) => {}
+            Err(error) => note(malformed, format!("{}: {error}", path.display())),
+        }
+        Ok(())
+    })
+}
+
+/// Reads `/proc/net/tcp` or `tcp6` row by row; `on_row` may end that with an error.
+pub(super) fn each_proc_row(
+    path: &Path,
+    netns: Netns,
+    on_row: &mut dyn FnMut(Result<SocketEntry, ParseError>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?);
     let mut line = Vec::new();
     let mut number = 0;
     while reader.read_until(b'\n', &mut line)? > 0 {
         number += 1;
+        // The first line is the heading.
         if number > 1 {
-            match proc_net_tcp::parse_row(line.trim_ascii_end(), number, netns) {
-                Ok(row) if want.takes(row.state, row.local.port(), row.inode.is_some()) => {
-                    entries.push(row);
-                }
-                Ok(_) => {}
-                Err(error) => note(malformed, format!("{}: {error}", path.display())),
-            }
+            on_row(proc_net_tcp::parse_row(
+                line.trim_ascii_end(),
+                number,
+                netns,
+            ))?;
         }
         line.clear();
     }

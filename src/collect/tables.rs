@@ -2,7 +2,7 @@
 //! are in none.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::AsFd;
@@ -10,7 +10,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::SourceChoice;
 use super::netlink::{Dumped, NetlinkError, SockDiag};
-use crate::kernel::proc_net_tcp;
+use super::sockets::each_proc_row;
 use crate::kernel::sock_diag::{DumpRequest, RowHead};
 use crate::model::{Inode, Netns, TcpState};
 
@@ -167,22 +167,14 @@ fn read_files(
 }
 
 fn read_file(path: &Path, on_inode: &mut (dyn FnMut(Inode) + Send)) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?);
-    let mut line = Vec::new();
-    let mut number = 0;
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        number += 1;
-        if number > 1 {
-            let row = proc_net_tcp::parse_row(line.trim_ascii_end(), number, Netns(0));
-            // A row that is not understood could be any socket: none may be accused.
-            let row = row.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            if let Some(inode) = row.inode {
-                on_inode(inode);
-            }
+    each_proc_row(path, Netns(0), &mut |row| {
+        // A row that is not understood could be any socket: none may be accused.
+        let row = row.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if let Some(inode) = row.inode {
+            on_inode(inode);
         }
-        line.clear();
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn lists_bound_sockets() -> bool {

@@ -34,7 +34,7 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         options,
         filter: (&options.filter).into(),
         session: Session::begin(options.request()),
-        history: History::new(options.close_wait_age, SOCKETS_AT_MOST),
+        history: History::new(options.ages.close_wait_age, SOCKETS_AT_MOST),
         output: Output {
             stdout: io::stdout().lock(),
             json: options.output.json,

@@ -241,8 +241,8 @@ pub struct Timeline {
 }
 
 impl SocketEntry {
-    /// The connection's history, from one sample; `None` for a listener, without `tcp_info`, or if that is too
-    /// short to tell what was sent and received.
+    /// The connection's history, from one sample; `None` for a listener, without `tcp_info`, or if
+    /// that is too short to tell what was sent and received.
     pub fn timeline(&self) -> Option<Timeline> {
         let info = self.info.filter(|_| self.state != TcpState::Listen)?;
         let closed = self.state == TcpState::CloseWait;

@@ -146,8 +146,8 @@ impl Attention {
                  of file by itself."
             )),
             Attention::Blocked(_) | Attention::HandlersBlocked(..) => Some(format!(
-                "End what it waits for, or restart it; {} shows where it hangs. In the program: time limits on every call that can \
-                 wait.",
+                "End what it waits for, or restart it; {} shows where it hangs. In the program: \
+                 time limits on every call that can wait.",
                 phrase::stacks(watched.process, watched.detail.runtime.known().copied())
             )),
             Attention::EdgeTriggered if watched.detail.runtime == Fact::Known(Runtime::Go) => Some(

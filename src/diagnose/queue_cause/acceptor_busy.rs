@@ -67,8 +67,8 @@ fn judge(stuck: &Stuck<'_, '_>) -> Judgement {
         ),
         evidence: evidence.into_iter().collect(),
         remedy: format!(
-            "See what it computes: `perf top -p {pid}`, {}. If it does not end by itself, restart it. In the program: long work off the thread \
-             that accepts.",
+            "See what it computes: `perf top -p {pid}`, {}. If it does not end by itself, restart \
+             it. In the program: long work off the thread that accepts.",
             phrase::stacks(judged.process, judged.detail.runtime.known().copied())
         ),
     })
