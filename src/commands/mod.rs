@@ -1,8 +1,7 @@
-//! One file a command: glue between the stages, and nothing else.
+//! One file a command, or a folder: glue between the stages, and nothing else.
 
 mod demo;
 mod explain;
-mod hook;
 mod inspect;
 mod list;
 mod probe;
