@@ -203,7 +203,7 @@ fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> Str
 }
 
 /// Short: `server(4866)`; in wide layouts with user and unit.
-fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> String {
+pub(crate) fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> String {
     if holders.is_empty() {
         return match table.snapshot.owner_source {
             OwnerSource::None => "not looked up",
