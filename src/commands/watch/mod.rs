@@ -1,10 +1,12 @@
 //! `tcpleak watch`: look after look, and what is new in each.
 //!
 //! The loop is here: it takes a look from where looks come from (`looks`), folds it into the
-//! history, shows it (`view`), and hands new findings to the program of `--exec` (`hook`). What
-//! somebody wants meanwhile comes through one channel (`wish`): the end, by a signal.
+//! history, records it (`keeper`), shows it (`view`), and hands new findings to the program of
+//! `--exec` (`hook`). What somebody wants meanwhile comes through one channel (`wish`): the end, by
+//! a signal.
 
 mod hook;
+mod keeper;
 mod looks;
 mod view;
 mod wish;
@@ -20,12 +22,13 @@ use crate::cli::{self, Until};
 use crate::collect::Session;
 use crate::history::{Event, EventKind, History, SOCKETS_AT_MOST};
 use crate::join::Filter;
-use crate::model::{Coverage, Severity};
+use crate::model::{Coverage, Severity, Snapshot};
 use crate::render;
 use crate::report::Report;
 use hook::Hook;
-use looks::{Live, Next, Taken};
-use view::{Lines, Seen, View};
+use keeper::Keeper;
+use looks::{Live, Looks, Next, Recorded, Taken};
+use view::{Lines, Seen, Silence, View};
 
 /// So many looks in a row may fail (for want of memory, say) before the watch does.
 const FAILURES_AT_MOST: u32 = 2;
@@ -33,20 +36,48 @@ const FAILURES_AT_MOST: u32 = 2;
 pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     let (wish, wishes) = sync_channel(1);
     wish::at_signals(wish).context("cannot wait for signals")?;
+    let looks: Box<dyn Looks> = match &options.from {
+        Some(path) => {
+            let recording = super::open(path)?;
+            Box::new(Recorded::new(recording, super::shown(path), wishes))
+        }
+        None => Box::new(Live::new(
+            Session::begin(options.request()),
+            options.interval,
+            wishes,
+        )),
+    };
     let hook = match options.program() {
         Some((program, arguments)) => Some(Hook::new(program, arguments)?),
         None => None,
     };
+    let keeper = match &options.save {
+        Some(path) => Some(Keeper::create(path, options.interval)?),
+        None => None,
+    };
+    let view: Box<dyn View> = match &keeper {
+        Some(keeper) if keeper.takes_stdout() => Box::new(Silence),
+        _ => Box::new(Lines::new(options)),
+    };
     let mut watch = Watch {
         options,
         filter: (&options.filter).into(),
-        looks: Live::new(Session::begin(options.request()), options.interval, wishes),
+        looks,
         history: History::new(options.ages.close_wait_age, SOCKETS_AT_MOST),
-        view: Box::new(Lines::new(options)),
+        keeper,
+        view,
         hook,
         noted: BTreeSet::new(),
     };
-    let end = watch.looks()?;
+    let ended = watch.looks();
+    if let Some(keeper) = watch.keeper.take() {
+        // What is recorded is whole, also if the watch has failed.
+        keeper.end(*ended.as_ref().unwrap_or(&watch.looks.ended()))?;
+    }
+    let end = ended?;
+    if let Some(remark) = watch.looks.remark() {
+        watch.view.note(&remark);
+    }
     let summary = watch.history.summary(end);
     watch.view.event(&summary, &watch.history)?;
     if let Some(hook) = watch.hook.take() {
@@ -62,8 +93,9 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
 struct Watch<'a> {
     options: &'a cli::Watch,
     filter: Filter,
-    looks: Live,
+    looks: Box<dyn Looks>,
     history: History,
+    keeper: Option<Keeper>,
     view: Box<dyn View>,
     hook: Option<Hook>,
     /// Why something was not seen, as far as that was said.
@@ -86,7 +118,8 @@ impl Watch<'_> {
                     let thresholds = self.options.thresholds();
                     let mut report = Report::new(&snapshot, &thresholds, &self.filter);
                     let events = self.history.look(at, &mut report);
-                    let took = self.looks.took(at);
+                    let took = self.looks.took();
+                    self.keep(at, took, Ok(&snapshot))?;
                     self.view.look(&Seen {
                         at,
                         report: &report,
@@ -98,13 +131,15 @@ impl Watch<'_> {
                     took
                 }
                 Taken::Failed(error) => {
+                    let took = self.looks.took();
+                    self.keep(at, took, Err(&format!("{error:#}")))?;
                     // Not the first one, nor too many in a row.
                     if self.history.totals().looks == 0 || failures == FAILURES_AT_MOST {
                         return Err(error);
                     }
                     failures += 1;
                     self.view.note(&format!("a look failed: {error:#}"));
-                    self.looks.took(at)
+                    took
                 }
             };
             let interval = self.looks.interval();
@@ -118,6 +153,20 @@ impl Watch<'_> {
                 return Ok(at + took);
             }
         }
+    }
+
+    /// Records a look. A recording that fails ends the watch, and has no end line then.
+    fn keep(
+        &mut self,
+        at: Duration,
+        took: Duration,
+        taken: Result<&Snapshot, &str>,
+    ) -> anyhow::Result<()> {
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.look(at, took, taken)?;
+            self.keeper = Some(keeper);
+        }
+        Ok(())
     }
 
     /// Says once for each reason what could not be seen; how much that is may change with every look.

@@ -28,6 +28,19 @@ pub(super) trait View {
     }
 }
 
+/// Shows nothing: standard output is for something else.
+pub(super) struct Silence;
+
+impl View for Silence {
+    fn look(&mut self, _: &Seen<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn event(&mut self, _: &Event, _: &History) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A look that was understood.
 pub(super) struct Seen<'a> {
     /// When it began, since the watch did.
