@@ -12,7 +12,12 @@ const GAP: &str = "  ";
 
 /// The line above the panes.
 pub(super) fn header(state: &State) -> String {
-    let mut parts = vec![(0, "tcpleak watch".to_owned())];
+    let title = match (state.recorded, state.over) {
+        (false, _) => "tcpleak watch",
+        (true, false) => "tcpleak watch --from, being read",
+        (true, true) => "tcpleak watch --from, read to its end",
+    };
+    let mut parts = vec![(0, title.to_owned())];
     if state.frozen.is_some() {
         let behind = count_of(state.behind(), "look");
         parts.push((1, format!("PAUSED, {behind} behind")));
@@ -25,15 +30,14 @@ pub(super) fn header(state: &State) -> String {
 
 fn about(state: &State, look: &Look) -> Vec<(u8, String)> {
     let now = look.snapshot.taken_at;
-    let every = human_duration(state.interval);
+    let every = look.interval.map(human_duration);
+    let every = every.map_or_else(String::new, |every| format!(" every {every}"));
     // What stands still says when that was.
-    let at_rank = if state.frozen.is_some() { 2 } else { 7 };
+    let stands = state.frozen.is_some() || state.recorded;
+    let at_rank = if stands { 2 } else { 7 };
     let mut parts = vec![
         (3, format!("since {}", clock(look.began, now))),
-        (
-            4,
-            format!("{} every {every}", count_of(look.number, "look")),
-        ),
+        (4, format!("{}{every}", count_of(look.number, "look"))),
         (
             5,
             format!("last took {}", human_duration(look.snapshot.duration)),

@@ -25,6 +25,8 @@ pub struct Look {
     pub snapshot: Arc<Snapshot>,
     /// When the look began, since the watch did.
     pub at: Duration,
+    /// From one look to the next; nothing if that is not known.
+    pub(super) interval: Option<Duration>,
     /// Which look it is, from 1.
     pub number: u64,
     /// When the watch began.
@@ -89,9 +91,10 @@ pub(super) struct Holding {
 
 impl Look {
     /// What `report`, made from `snapshot` at `at` since the watch began, and everything before it
-    /// show.
+    /// show. An `interval` without end is not known.
     pub fn new(
         at: Duration,
+        interval: Duration,
         report: &Report<'_>,
         history: &History,
         snapshot: Arc<Snapshot>,
@@ -116,6 +119,7 @@ impl Look {
         });
         Look {
             at,
+            interval: Some(interval).filter(|interval| *interval < Duration::MAX),
             number: history.totals().looks,
             began: history.wall_clock(Duration::ZERO),
             late: history.totals().late,

@@ -1,7 +1,6 @@
 //! What is shown, chosen, sorted and filtered: a pure function of looks and key presses.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::layout::{self, Plan};
 use super::log::{Entry, Log};
@@ -54,7 +53,10 @@ pub enum Action {
 #[derive(Debug)]
 pub struct State {
     pub(super) theme: Theme,
-    pub(super) interval: Duration,
+    /// It is a recording that is replayed.
+    pub(super) recorded: bool,
+    /// That recording is over.
+    pub(super) over: bool,
     pub(super) size: (u16, u16),
     pub(super) newest: Option<Arc<Look>>,
     pub(super) frozen: Option<Frozen>,
@@ -93,11 +95,12 @@ struct Place {
 }
 
 impl State {
-    /// A screen on which nothing is shown yet.
-    pub fn new(theme: Theme, interval: Duration) -> State {
+    /// A screen on which nothing is shown yet, of this machine or of a recording.
+    pub fn new(theme: Theme, recorded: bool) -> State {
         State {
             theme,
-            interval,
+            recorded,
+            over: false,
             size: (0, 0),
             newest: None,
             frozen: None,
@@ -121,9 +124,16 @@ impl State {
         self.newest = Some(look);
     }
 
-    /// Something happened.
-    pub fn log(&mut self, entry: Entry) {
+    /// Something happened: where that is not known, in the newest look.
+    pub fn log(&mut self, mut entry: Entry) {
+        let newest = self.newest.as_ref().map(|look| look.snapshot.taken_at);
+        entry.time = entry.time.or(newest);
         self.log.push(entry);
+    }
+
+    /// The recording is over.
+    pub fn over(&mut self) {
+        self.over = true;
     }
 
     /// Says what came of an action.

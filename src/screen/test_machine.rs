@@ -166,7 +166,7 @@ impl Watched {
             color: true,
             unicode: true,
         };
-        let mut state = State::new(theme, SECOND);
+        let mut state = State::new(theme, false);
         state.resize(columns, rows);
         Watched {
             state,
@@ -206,7 +206,7 @@ impl Watched {
             let time = self.history.wall_clock(event.at);
             self.state.log(Entry::event(event, time));
         }
-        let look = Look::new(self.at, &report, &self.history, taken.clone());
+        let look = Look::new(self.at, SECOND, &report, &self.history, taken.clone());
         self.state.look(Arc::new(look));
         self.at += SECOND;
     }
