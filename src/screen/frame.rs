@@ -71,7 +71,7 @@ pub(super) fn footer(state: &State) -> String {
             format!("filter: {text}_{GAP}(Enter keeps it, Esc does not)")
         }
         (Some(Input::Save(name)), _) => {
-            format!("save this look as {name}? Enter saves it, any other key does not")
+            format!("save as {name}? Enter: yes, Esc: no")
         }
         (None, Some(message)) => message.clone(),
         (None, None) => return keys(state, width),

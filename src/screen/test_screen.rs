@@ -215,11 +215,7 @@ fn a_look_is_saved_under_a_name_that_is_said() {
     // Of the host's name only what no shell and no folder minds.
     let name = "tcpleak-db1rm-20261122T140213Z.tcpleak";
     assert_eq!(watched.press(&[Key::Char('S')]), None);
-    assert!(
-        watched
-            .shown()
-            .contains(&format!("save this look as {name}?"))
-    );
+    assert!(watched.shown().contains(&format!("save as {name}?")));
     let action = watched.press(&[Key::Enter]);
     assert_eq!(
         action,

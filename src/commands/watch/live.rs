@@ -179,13 +179,16 @@ impl Drawing {
     }
 
     fn save(&mut self, name: &str, snapshot: &Snapshot) {
+        let saved = record::save_new(snapshot, Path::new(name));
         let folder = std::env::current_dir().unwrap_or_default();
-        let path = printable(folder.join(name).as_os_str().as_encoded_bytes());
-        self.state
-            .say(match record::save_new(snapshot, Path::new(name)) {
-                Ok(()) => format!("saved as {path}"),
-                Err(error) => format!("not saved as {path}: {error}"),
-            });
+        let folder = printable(folder.as_os_str().as_encoded_bytes());
+        self.state.say(match saved {
+            Ok(()) => format!("saved as {name} in {folder}"),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                format!("not saved: {name} is there already")
+            }
+            Err(error) => format!("not saved in {folder}: {error}"),
+        });
     }
 }
 

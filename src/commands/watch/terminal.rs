@@ -73,7 +73,10 @@ impl Tty {
 
     /// Draws everything with the next frame.
     pub(super) fn redraw(&mut self) -> io::Result<()> {
-        self.terminal.clear()
+        // Not `clear()`, which asks the terminal where its cursor is: the thread that reads keys
+        // would get the answer.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     /// Gives the terminal back and stops the program, until somebody continues it; returns what came
