@@ -109,6 +109,12 @@ pub struct Watch {
     /// With --json, print a full report too, every N looks or every DURATION.
     #[arg(long, value_name = "N|DURATION", requires = "json", value_parser = parse_report_every)]
     pub report_every: Option<ReportEvery>,
+    /// Write every look to FILE as it is taken (- for standard output, instead of the events).
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Watch a file written by --save, as fast as it can be read, and not this machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source", "interval", "exec"])]
+    pub from: Option<PathBuf>,
     /// From when on something is a finding.
     #[command(flatten)]
     pub ages: Ages,

@@ -116,6 +116,17 @@ fn a_wrong_call_says_what_is_wrong() {
         &["scan", "--from", "a", "--save", "b"],
         &["--from", "--save"],
     );
+    for (option, value) in [
+        ("--save", "b"),
+        ("--source", "proc"),
+        ("--interval", "1s"),
+        ("--exec", "true"),
+    ] {
+        check(
+            &["watch", "--from", "a", option, value],
+            &["--from", option],
+        );
+    }
     check(
         &["demo", "no-such-case"],
         &["'no-such-case'", "demo --list"],

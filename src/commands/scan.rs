@@ -1,16 +1,16 @@
 //! `tcpleak scan`: one look, one report.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
+use super::{cannot_read, shown};
 use crate::cli;
 use crate::collect::collect;
-use crate::model::{Snapshot, printable};
-use crate::record;
+use crate::model::Snapshot;
+use crate::record::{self, Entry};
 use crate::render;
 use crate::report::{Outcome, Report};
 
@@ -50,16 +50,33 @@ pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<E
     })
 }
 
+/// The snapshot of a file, or the last one of a recorded watch.
 fn read(path: &Path) -> anyhow::Result<Snapshot> {
-    let name = || format!("cannot read {}", shown(path));
-    if path.as_os_str() == "-" {
-        return record::read(io::stdin().lock()).context("cannot read standard input");
+    let mut recording = super::open(path)?;
+    let (mut looks, mut last) = (0_u64, None);
+    let end = loop {
+        match recording.entry().with_context(|| cannot_read(path))? {
+            Entry::Look(look) => {
+                looks += 1;
+                last = look.taken.ok().map(|snapshot| (looks, snapshot)).or(last);
+            }
+            end => break end,
+        }
+    };
+    let Some((number, last)) = last else {
+        bail!("{}: it holds no look that is whole", cannot_read(path));
+    };
+    if recording.interval().is_some() {
+        let cut = match end {
+            Entry::Cut { line } => format!(", and ends at line {line} without its end line"),
+            _ => String::new(),
+        };
+        // If standard error is closed nobody wants to know.
+        let _ = writeln!(
+            io::stderr(),
+            "tcpleak: {} is the recording of a watch{cut}: this is look {number} of {looks}",
+            shown(path)
+        );
     }
-    let file = File::open(path).with_context(name)?;
-    record::read(BufReader::new(file)).with_context(name)
-}
-
-/// A path for a message: a file can have any name, and a shell's `*` hands it on.
-fn shown(path: &Path) -> String {
-    printable(path.as_os_str().as_encoded_bytes())
+    Ok(*last)
 }

@@ -16,6 +16,7 @@ mod group;
 mod key;
 mod queue;
 mod series;
+mod so_far;
 #[cfg(test)]
 mod test_history;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use event::{Event, EventKind, Measures};
 use group::Group;
 use key::{FindingKey, GroupKey, ListenerKey};
 use queue::Queue;
+pub use so_far::{CloseWaitSoFar, OpenFinding, QueueSoFar};
 
 use crate::join::CloseWait;
 use crate::model::{Finding, ListenCounters, Severity, count_of, human_duration};
@@ -145,7 +147,7 @@ impl History {
         self.open.values().map(|open| &open.finding)
     }
 
-    /// What was seen so far.
+    /// What all looks together have seen.
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -218,13 +220,13 @@ impl History {
             let queue = self.queues.entry(key).or_default();
             let before = queue.remembered();
             queue.look(at, listener, room + before);
+            let dropped = queue.drops(listener, others);
             self.is_full |= listener.children.len() > room + before;
             room = (room + before).saturating_sub(queue.remembered());
             if queue.peak > self.totals.peak_queue.map_or(0, |(_, peak)| peak) {
                 self.totals.peak_queue = Some((key.local, queue.peak));
             }
-            let dropped = queue.begins_to_drop(listener, others);
-            if dropped > 0 {
+            if queue.begins_to_drop(dropped) {
                 events.push(Event {
                     severity,
                     subject: Some(key.subject()),

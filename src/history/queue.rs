@@ -22,9 +22,14 @@ pub(super) struct Queue {
     length: u32,
     /// The oldest first; unknown if several listeners share it, or if the history is full.
     waiting: Option<Vec<Waiting>>,
-    lengths: Series,
-    dropped: Option<u32>,
+    pub(super) lengths: Series,
+    /// Came and were taken in all looks together, as far as that was told.
+    pub(super) moved: Option<(u64, u64)>,
+    /// The listener's own counter of drops at the last look.
+    drops: Option<u32>,
     is_dropping: bool,
+    /// Dropped in all looks together, where the source tells.
+    pub(super) dropped: Option<u64>,
     /// While a finding says that the queue is stuck.
     stuck: Option<Stuck>,
     told: Option<Told>,
@@ -114,6 +119,13 @@ impl Queue {
         self.waiting = waiting;
         self.peak = self.peak.max(self.length);
         self.lengths.push(at, self.length.into());
+        if let Some(step) = step {
+            let (came, taken) = self.moved.unwrap_or_default();
+            self.moved = Some((
+                came + u64::from(step.came),
+                taken + u64::from(step.taken),
+            ));
+        }
         if let Some(stuck) = &mut self.stuck {
             match step {
                 Some(step) => stuck.note(at, step),
@@ -232,21 +244,27 @@ impl Queue {
         None
     }
 
-    /// How many connections the listener has dropped since the last look, if it begins to.
+    /// How many connections the listener has dropped since the last look.
     ///
     /// `others` is by how much ListenDrops of the whole namespace grew: the listener's own counter
     /// counts other packets too, and no drop of a connection is only there.
-    pub(super) fn begins_to_drop(&mut self, listener: &Listener<'_>, others: Option<u64>) -> u64 {
+    pub(super) fn drops(&mut self, listener: &Listener<'_>, others: Option<u64>) -> u64 {
         let now = listener.entry.drops;
-        let dropped = match (self.dropped, now) {
-            (Some(before), Some(now)) => u64::from(now.wrapping_sub(before)),
-            _ => 0,
+        let before = std::mem::replace(&mut self.drops, now);
+        let (Some(before), Some(now)) = (before, now) else {
+            self.dropped = self.dropped.or(now.map(|_first| 0));
+            return 0;
         };
-        self.dropped = now;
+        let dropped = u64::from(now.wrapping_sub(before));
         let dropped = others.map_or(dropped, |others| dropped.min(others));
-        let began = dropped > 0 && !self.is_dropping;
-        self.is_dropping = dropped > 0;
-        if began { dropped } else { 0 }
+        self.dropped = Some(self.dropped.unwrap_or(0) + dropped);
+        dropped
+    }
+
+    /// So many were dropped since the last look, and in the look before none.
+    pub(super) fn begins_to_drop(&mut self, dropped: u64) -> bool {
+        let was_dropping = std::mem::replace(&mut self.is_dropping, dropped > 0);
+        dropped > 0 && !was_dropping
     }
 }
 

@@ -30,6 +30,12 @@ impl Series {
         self.samples.back().map(|(_, value)| *value)
     }
 
+    /// The values of the newest `at_most` samples, the oldest first.
+    pub(super) fn newest(&self, at_most: usize) -> impl Iterator<Item = u64> {
+        let skipped = self.samples.len().saturating_sub(at_most);
+        self.samples.iter().skip(skipped).map(|(_, value)| *value)
+    }
+
     /// Growth per second, if the number grows: the newest sample is the largest, over a time that
     /// tells.
     pub(super) fn growth(&self) -> Option<f64> {
