@@ -21,6 +21,7 @@ mod focus;
 mod host;
 mod look;
 mod netlink;
+mod owners;
 mod peers;
 mod port;
 mod processes;
@@ -34,8 +35,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::{Fact, Focus, OwnerSource, Snapshot, TcpState, Unknown};
+use crowded::Crowd;
 use dead_sockets::Hunt;
 use look::Look;
+use owners::{Asked, Owners};
 use sockets::Sockets;
 
 /// What to look at.
@@ -158,22 +161,26 @@ fn look(
     } else {
         Hunt::screen(root, &census.namespaces)
     };
-    let mut walk = descriptors::walk(root, &wanted, dead.wants_sockets(), &mut coverage);
-    look.take_out_closed(&mut sockets, &walk.held);
-    let walked = std::mem::take(&mut walk.sockets);
+    let crowd = if is_list {
+        Crowd::default()
+    } else {
+        Crowd::new(&census.crowded, look.newest_rows())
+    };
+    let asked = Asked {
+        wanted: &wanted,
+        every_socket: dead.wants_sockets(),
+        crowd: &crowd,
+    };
+    let mut found = Owners::default().find(root, &asked, &mut coverage);
+    look.take_out_closed(&mut sockets, &found.held);
     dead = dead.begin(
         request,
         &census.namespaces,
         all_processes,
-        walked,
+        std::mem::take(&mut found.sockets),
         &mut coverage,
     );
-    let crowded = if is_list {
-        Vec::new()
-    } else {
-        crowded::read(root, &census.crowded, look.newest_rows(), &mut coverage)
-    };
-    let mut processes = processes::read(root, &walk, &look.suspect(request), &mut coverage);
+    let mut processes = processes::read(root, &found, &look.suspect(request), &mut coverage);
 
     // Everything above took a while; the second looks come after it, so that waiting for them
     // costs little.
@@ -185,7 +192,7 @@ fn look(
     }
     let (dead_sockets, dead_socket_search) = dead.finish(request.settle);
     let further = dead_sockets.iter().map(|held| held.process);
-    let further = further.chain(crowded.iter().map(|crowded| crowded.process));
+    let further = further.chain(found.crowded.iter().map(|crowded| crowded.process));
     processes::read_further(root, further, &mut processes);
 
     Ok(Snapshot {
@@ -201,9 +208,9 @@ fn look(
         sockets: look.first,
         queue_reads: look.queue_reads,
         peers,
-        descriptors: walk.held,
+        descriptors: found.held,
         processes,
-        crowded,
+        crowded: found.crowded,
         dead_sockets,
         dead_socket_search,
         listen_counters: host::listen_counters(root),
