@@ -126,6 +126,7 @@ pub(super) fn evidence<'a>(
             .movement
             .map(|movement| Evidence::new(moved(movement), format!("{source}, two reads"))),
     );
+    evidence.extend(phrase::old_binaries(&listener.holders));
     evidence.extend(said.far_ends.clone());
     evidence
 }

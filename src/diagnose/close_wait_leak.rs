@@ -254,6 +254,7 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
         let more = count_of(more as u64, "more process");
         evidence.push(Evidence::new(format!("{more} hold them too"), "/proc/*/fd"));
     }
+    evidence.extend(phrase::old_binaries(holders));
     evidence.extend(phrase::far_ends(
         sockets.iter().map(|socket| socket.entry),
         table,

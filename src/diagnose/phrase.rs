@@ -12,17 +12,50 @@ use crate::model::{
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
 pub(super) fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>) -> String {
     const NAMED: usize = 4;
-    match holders {
-        [] => nobody(table, 1),
-        [one] => format!("held by {}", holder(one)),
+    let names = match holders {
+        [] => return nobody(table, 1),
+        [one] => holder(one),
         several => {
             let mut names: Vec<String> = several.iter().take(NAMED).map(holder).collect();
             if several.len() > NAMED {
                 names.push(format!("{} more", several.len() - NAMED));
             }
-            format!("held by {}", join_words(&names))
+            join_words(&names)
         }
+    };
+    format!("held by {names}{}", place(holders))
+}
+
+/// ` in nginx.service`, ` in docker container 3726184226f5`; nothing if they are not all in the same,
+/// or that has no name.
+pub(super) fn place(holders: &[Holder<'_>]) -> String {
+    let services = holders.iter().map(Holder::service);
+    let mut known = services.map(Option::unwrap_or_default);
+    match known.next() {
+        Some(first) if first.has_name() && known.all(|other| other == first) => {
+            format!(" in {first}")
+        }
+        _ => String::new(),
     }
+}
+
+/// Which of them run a program whose file is another one by now.
+pub(super) fn old_binaries(holders: &[Holder<'_>]) -> Option<Evidence> {
+    let is_old = |holder: &&Holder<'_>| holder.process.is_some_and(|p| p.old_binary().is_some());
+    let first = holders.iter().find(is_old)?;
+    let path = printable(first.process?.old_binary()?);
+    let more = match holders.iter().filter(is_old).count() - 1 {
+        0 => String::new(),
+        more => format!(" (and {} like it)", count_of(more as u64, "holder")),
+    };
+    Some(Evidence::new(
+        format!(
+            "{} runs {path}, a file that was deleted or replaced since it was started: after an \
+             upgrade, the old binary{more}",
+            process(first.process, first.id),
+        ),
+        format!("/proc/{}/exe", first.id.pid),
+    ))
 }
 
 /// `server (pid 4866, fd 3)`
@@ -45,7 +78,7 @@ pub(super) fn processes(holders: &[Holder<'_>]) -> String {
     if holders.len() > NAMED {
         names.push(format!("{} more", holders.len() - NAMED));
     }
-    join_words(&names)
+    join_words(&names) + &place(holders)
 }
 
 /// `server (pid 4866)`

@@ -135,8 +135,7 @@ impl Filter {
     fn takes_name(&self, process: Option<&Process>) -> bool {
         process.is_some_and(|process| {
             let exe = process
-                .exe
-                .known()
+                .exe_path()
                 .and_then(|exe| exe.rsplit(|byte| *byte == b'/').next());
             self.processes
                 .iter()

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use crate::kernel::cgroup;
 use crate::model::{
     EpollRegistration, Fact, Inode, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
-    ProcessId, Queues, Snapshot, SocketEntry, TcpState, Unknown,
+    ProcessId, Queues, Service, Snapshot, SocketEntry, TcpState, Unknown,
 };
 pub use attribution::Listeners;
 pub use close_wait::CloseWait;
@@ -61,15 +61,15 @@ pub struct Holder<'a> {
 }
 
 impl Holder<'_> {
-    /// The systemd service or scope that it belongs to, by its cgroup.
-    pub fn unit(&self) -> Option<String> {
-        cgroup::systemd_unit(self.process?.cgroup.known()?)
+    /// The unit, container and pod that it belongs to, by its cgroup.
+    pub fn service(&self) -> Option<Service> {
+        service_of(self.process?)
     }
+}
 
-    /// The id of the container that it runs in, by its cgroup.
-    pub fn container(&self) -> Option<String> {
-        cgroup::container_id(self.process?.cgroup.known()?)
-    }
+/// The unit, container and pod that a process belongs to, by its cgroup.
+pub fn service_of(process: &Process) -> Option<Service> {
+    Some(cgroup::service(process.cgroup.known()?))
 }
 
 /// The far end of a connection.

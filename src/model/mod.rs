@@ -9,6 +9,7 @@ mod fact;
 mod finding;
 mod focus;
 mod process;
+mod service;
 mod snapshot;
 mod socket;
 mod text;
@@ -24,6 +25,7 @@ pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
 };
+pub use service::{Container, ContainerRuntime, Service};
 pub use snapshot::{
     FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
     SocketSource,

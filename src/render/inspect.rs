@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use super::Layout;
 use super::style::{Style, paint};
 use super::text::{write_finding, write_labelled};
-use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
+use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable, service_of};
 use crate::model::{
     DescriptorUse, EpollRegistration, EpollSet, Fact, Focus, IoUring, Process, ProcessDetail,
-    Queues, SocketEntry, SystemCall, Thread, Unknown, count_of, human_duration, printable,
+    Queues, Service, SocketEntry, SystemCall, Thread, Unknown, count_of, human_duration, printable,
 };
 use crate::report::Report;
 
@@ -286,7 +286,13 @@ fn write_process(
             .collect::<Vec<String>>()
             .join(" ")
     })?;
-    page.fact("exe", &process.exe, |exe| printable(exe))?;
+    page.fact("exe", &process.exe, |exe| match process.old_binary() {
+        Some(path) => format!(
+            "{}: deleted or replaced since it was started; after an upgrade, the old binary",
+            printable(path)
+        ),
+        None => printable(exe),
+    })?;
     page.fact("user", &process.uid, |uid| match &process.user {
         Some(name) => format!("{} (uid {uid})", printable(name.as_bytes())),
         None => format!("uid {uid}"),
@@ -299,6 +305,9 @@ fn write_process(
             .collect();
         lines.join(" ")
     })?;
+    if let Some(service) = service_of(process) {
+        write_service(&mut page, &service)?;
+    }
     page.line(
         "state",
         &format!(
@@ -311,6 +320,19 @@ fn write_process(
         Fact::Known(detail) => write_detail(&mut page, detail, rows),
         Fact::Unknown(reason) => page.line("waits for", &not_known(*reason)),
     }
+}
+
+fn write_service(page: &mut Page<'_>, service: &Service) -> io::Result<()> {
+    let shown = |name: Option<&str>| name.map(|name| printable(name.as_bytes()));
+    page.optional("unit", shown(service.unit()))?;
+    page.optional("slice", shown(service.slice()))?;
+    // All of them, each whole: an id is there to be copied.
+    for container in &service.containers {
+        let runtime = container.runtime.map(|runtime| format!(" ({runtime})"));
+        let called = printable(container.called.as_bytes());
+        page.line("container", &(called + &runtime.unwrap_or_default()))?;
+    }
+    page.optional("pod", service.pod.as_deref())
 }
 
 fn descriptors(used: &DescriptorUse) -> String {

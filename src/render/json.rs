@@ -16,8 +16,8 @@ use super::v1::{
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    CauseVerdict, Cookie, Direction, Fact, Finding, OwnerSource, Queues, SocketEntry, SocketSource,
-    Subject,
+    CauseVerdict, Container, Cookie, Direction, Fact, Finding, OwnerSource, Queues, SocketEntry,
+    SocketSource, Subject,
 };
 use crate::report::Report;
 
@@ -265,6 +265,8 @@ fn socket_v1(row: &SocketEntry, table: &SocketTable<'_>) -> SocketV1 {
 fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
     let process = holder.process;
     let lossy = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
+    let service = holder.service().unwrap_or_default();
+    let container = service.container();
     HolderV1 {
         pid: holder.id.pid,
         start_time: holder.id.start_time,
@@ -274,8 +276,12 @@ fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
             let number = || process.uid.known().map(u32::to_string);
             process.user.clone().or_else(number)
         }),
-        unit: holder.unit(),
-        container: holder.container(),
+        unit: service.unit().map(str::to_owned),
+        slice: service.slice().map(str::to_owned),
+        container: container.and_then(Container::id).map(str::to_owned),
+        container_name: container.and_then(Container::name).map(str::to_owned),
+        runtime: container.and_then(|container| Some(container.runtime?.as_str())),
+        pod: service.pod,
         fds: holder.fds.clone(),
     }
 }

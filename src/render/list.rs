@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use super::service;
 use crate::join::{Holder, SocketTable};
 use crate::model::{Queues, SocketEntry, printable};
 
@@ -70,6 +71,10 @@ fn owner(row: &SocketEntry, table: &SocketTable<'_>) -> String {
         }
     }
     text.push(')');
+    for words in service::of_holders(&holders) {
+        text.push(' ');
+        text.push_str(&words);
+    }
     text
 }
 

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::Layout;
+use super::service;
 use super::style::{Style, paint};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{Direction, Fact, OwnerSource, Unknown, human_duration, printable};
@@ -225,16 +226,9 @@ fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> S
                     .as_ref()
                     .map(|user| format!(" user={}", printable(user.as_bytes()))),
             );
-            text.extend(
-                holder
-                    .unit()
-                    .map(|unit| format!(" unit={}", printable(unit.as_bytes()))),
-            );
-            text.extend(
-                holder
-                    .container()
-                    .map(|id| format!(" container={}", &id[..12])),
-            );
+            let words = holder.service().map(|service| service::words(&service));
+            let words = words.filter(|words| !words.is_empty());
+            text.extend(words.map(|words| format!(" {words}")));
         }
         text
     };

@@ -168,7 +168,11 @@ pub(super) struct HolderV1 {
     pub(super) exe: Option<String>,
     pub(super) user: Option<String>,
     pub(super) unit: Option<String>,
+    pub(super) slice: Option<String>,
     pub(super) container: Option<String>,
+    pub(super) container_name: Option<String>,
+    pub(super) runtime: Option<&'static str>,
+    pub(super) pod: Option<String>,
     pub(super) fds: Vec<i32>,
 }
 
