@@ -346,6 +346,7 @@ fn snapshot() -> Snapshot {
         crowded: Vec::new(),
         dead_sockets: Vec::new(),
         dead_socket_search: Fact::Unknown(not_collected),
+        cgroups: None,
         listen_counters: Fact::Unknown(not_collected),
         ephemeral_ports: Fact::Known((32_768, 60_999)),
         sockets_in_use: Fact::Known(100_000),

@@ -84,9 +84,10 @@ fn stat(bytes: &[u8]) {
 
 /// `/proc/PID/cgroup`.
 fn cgroup(bytes: &[u8]) {
-    let parts = bytes.split(|byte| *byte == b'/').count();
+    let paths = cgroup::paths(bytes).count();
     let service = cgroup::service(bytes);
-    assert!(service.units.len() + service.containers.len() <= 2 * parts);
+    assert!(paths > 0 || service.is_empty());
+    assert!(!service.to_string().chars().any(char::is_control));
     let _ = cgroup::unified_path(bytes);
     let _ = cgroup::controller_path(bytes, b"freezer");
 }
@@ -95,6 +96,7 @@ fn cgroup(bytes: &[u8]) {
 fn mountinfo(bytes: &[u8]) {
     let lines = bytes.split(|byte| *byte == b'\n').count();
     let _ = mountinfo::cgroup_mounts(bytes);
+    assert!(mountinfo::cgroup2_mounts(bytes).len() <= lines);
     assert!(mountinfo::network_namespaces(bytes).len() <= lines);
 }
 

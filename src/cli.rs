@@ -255,6 +255,16 @@ pub struct Filter {
     /// Remote address, with /LEN and :PORT if wanted (repeatable).
     #[arg(long, value_name = "ADDR[/LEN][:PORT]")]
     pub remote: Vec<RemotePattern>,
+    /// Holder's container: its id or the beginning of it, or the name that LXC and systemd-nspawn
+    /// give it (repeatable).
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub container: Vec<String>,
+    /// Holder's systemd unit, with or without .service, or a slice (repeatable).
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub unit: Vec<String>,
+    /// Holder's Kubernetes pod: its uid or the beginning of it (repeatable).
+    #[arg(long, value_name = "UID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub pod: Vec<String>,
 }
 
 /// How to print.

@@ -232,6 +232,9 @@ impl From<&cli::Filter> for Filter {
             pids: typed.pid.clone(),
             processes: typed.process.clone(),
             remotes: typed.remote.clone(),
+            containers: typed.container.clone(),
+            units: typed.unit.clone(),
+            pods: typed.pod.clone(),
         }
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod census;
+mod cgroups;
 mod closed;
 mod coverage;
 mod crowded;
@@ -173,6 +174,7 @@ fn look(
     };
     let mut found = Owners::default().find(root, &asked, &mut coverage);
     look.take_out_closed(&mut sockets, &found.held);
+    let cgroups = cgroups::of_unheld(root, look.newest_rows(), &wanted, &found.held);
     dead = dead.begin(
         request,
         &census.namespaces,
@@ -213,6 +215,7 @@ fn look(
         crowded: found.crowded,
         dead_sockets,
         dead_socket_search,
+        cgroups,
         listen_counters: host::listen_counters(root),
         ephemeral_ports: host::ephemeral_ports(root),
         sockets_in_use: host::sockets_in_use(root),

@@ -127,6 +127,9 @@ pub(super) fn evidence<'a>(
             .map(|movement| Evidence::new(moved(movement), format!("{source}, two reads"))),
     );
     evidence.extend(phrase::old_binaries(&listener.holders));
+    if listener.holders.is_empty() {
+        evidence.extend(phrase::opened_in([listener.entry].into_iter(), table));
+    }
     evidence.extend(said.far_ends.clone());
     evidence
 }

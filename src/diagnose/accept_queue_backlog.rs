@@ -40,7 +40,7 @@ fn finding<'a>(
     let rate = listener
         .movement
         .and_then(|movement| drain(movement, listener.accept_queue));
-    let holders = phrase::holders(&listener.holders, table);
+    let holders = phrase::holders(listener, table);
     Finding {
         id: FindingId::AcceptQueueBacklog,
         severity,

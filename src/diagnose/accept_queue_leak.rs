@@ -30,7 +30,7 @@ fn finding<'a>(
     table: &SocketTable<'a>,
     said: &mut LastSaid<'a>,
 ) -> Finding {
-    let holders = phrase::holders(&listener.holders, table);
+    let holders = phrase::holders(listener, table);
     let mut evidence = accept_queue::evidence(listener, table, said);
     if !listener.holders.is_empty() {
         evidence.push(Evidence::new(

@@ -42,7 +42,7 @@ fn full<'a>(listener: &Listener<'a>, table: &SocketTable<'a>, said: &mut LastSai
             "the accept queue of {} is full ({} of {limit}): new connections are dropped; {}",
             listener.entry.local,
             listener.accept_queue,
-            phrase::holders(&listener.holders, table),
+            phrase::holders(listener, table),
         ),
         count: listener.accept_queue.into(),
         oldest: listener.oldest_wait(),

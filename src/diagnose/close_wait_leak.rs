@@ -86,11 +86,12 @@ fn finding(
         0 => format!(
             "{sockets_are} {where_} {} left in CLOSE_WAIT; {}",
             if count == 1 { "is" } else { "are" },
-            phrase::nobody(table, count)
+            phrase::nobody(sockets.iter().map(|socket| socket.entry), table)
         ),
         number => format!(
-            "{} {} {sockets_are} {where_} in CLOSE_WAIT",
+            "{}{} {} {sockets_are} {where_} in CLOSE_WAIT",
             phrase::processes(holders),
+            phrase::place(holders),
             if number == 1 { "keeps" } else { "keep" },
         ),
     };
@@ -255,6 +256,10 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
         evidence.push(Evidence::new(format!("{more} hold them too"), "/proc/*/fd"));
     }
     evidence.extend(phrase::old_binaries(holders));
+    if holders.is_empty() {
+        let entries = sockets.iter().map(|socket| socket.entry);
+        evidence.extend(phrase::opened_in(entries, table));
+    }
     evidence.extend(phrase::far_ends(
         sockets.iter().map(|socket| socket.entry),
         table,

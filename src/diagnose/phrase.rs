@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::join::{FarEnd, Holder, SocketTable};
+use crate::join::{FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, count_of,
+    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, Unknown, count_of,
     human_duration, printable,
 };
 
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
-pub(super) fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>) -> String {
+pub(super) fn holders(listener: &Listener<'_>, table: &SocketTable<'_>) -> String {
     const NAMED: usize = 4;
-    let names = match holders {
-        [] => return nobody(table, 1),
+    let holders = &listener.holders;
+    let names = match &holders[..] {
+        [] => return nobody([listener.entry].into_iter(), table),
         [one] => holder(one),
         several => {
             let mut names: Vec<String> = several.iter().take(NAMED).map(holder).collect();
@@ -78,7 +79,7 @@ pub(super) fn processes(holders: &[Holder<'_>]) -> String {
     if holders.len() > NAMED {
         names.push(format!("{} more", holders.len() - NAMED));
     }
-    join_words(&names) + &place(holders)
+    join_words(&names)
 }
 
 /// `server (pid 4866)`
@@ -92,15 +93,65 @@ fn name(process: Option<&Process>) -> String {
     })
 }
 
-/// What may be said about sockets, so many, for which no holder was found.
-pub(super) fn nobody(table: &SocketTable<'_>, sockets: u64) -> String {
-    match (table.owners_complete(), sockets) {
-        (true, 1) => "no process holds it",
-        (true, _) => "no process holds them",
-        (false, 1) => "its holder could not be seen",
-        (false, _) => "their holder could not be seen",
+/// What may be said about sockets for which no holder was found: the cgroup in which a socket was
+/// opened names the service nevertheless.
+pub(super) fn nobody<'e>(
+    sockets: impl ExactSizeIterator<Item = &'e SocketEntry>,
+    table: &SocketTable<'_>,
+) -> String {
+    let one = sockets.len() == 1;
+    let nobody = match (table.owners_complete(), one) {
+        (true, true) => "no process holds it",
+        (true, false) => "no process holds them",
+        (false, true) => "its holder could not be seen",
+        (false, false) => "their holder could not be seen",
+    };
+    let mut services: Vec<String> = sockets
+        .filter_map(|socket| table.opened_in(socket))
+        .map(|service| service.to_string())
+        .collect();
+    services.sort();
+    services.dedup();
+    let (it_was, its) = if one {
+        ("it was", "its")
+    } else {
+        ("they were", "their")
+    };
+    match services.len() {
+        0 => nobody.into(),
+        _ => format!(
+            "{nobody}; by {its} cgroup {it_was} opened in {}",
+            join_words(&services)
+        ),
     }
-    .into()
+}
+
+/// The cgroups in which sockets without a holder were opened, the first ones.
+pub(super) fn opened_in<'e>(
+    sockets: impl Iterator<Item = &'e SocketEntry>,
+    table: &SocketTable<'_>,
+) -> Option<Evidence> {
+    const NAMED: usize = 4;
+    let mut places: Vec<String> = sockets
+        .filter_map(|socket| match table.cgroup_of(socket) {
+            Fact::Known(path) => Some(printable(path)),
+            Fact::Unknown(Unknown::Vanished) => {
+                Some("one that was removed (what ran there has ended)".into())
+            }
+            Fact::Unknown(_) => None,
+        })
+        .collect();
+    places.sort();
+    places.dedup();
+    if places.len() > NAMED {
+        let more = places.len() - NAMED;
+        places.truncate(NAMED);
+        places.push(format!("{more} others"));
+    }
+    let places = (!places.is_empty()).then(|| join_words(&places))?;
+    let fact =
+        format!("without a holder that was seen; the cgroup in which it was opened: {places}");
+    Some(Evidence::new(fact, "sock_diag, INET_DIAG_CGROUP_ID"))
 }
 
 /// `a`, `a and b`, `a, b and c`

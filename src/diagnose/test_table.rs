@@ -225,6 +225,7 @@ pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
         crowded: Vec::new(),
         dead_sockets: Vec::new(),
         dead_socket_search: Fact::Unknown(Unknown::NotCollected),
+        cgroups: None,
         listen_counters: Fact::Unknown(Unknown::NotCollected),
         ephemeral_ports: Fact::Known((32_768, 60_999)),
         sockets_in_use: Fact::Known(10),

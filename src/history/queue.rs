@@ -121,10 +121,7 @@ impl Queue {
         self.lengths.push(at, self.length.into());
         if let Some(step) = step {
             let (came, taken) = self.moved.unwrap_or_default();
-            self.moved = Some((
-                came + u64::from(step.came),
-                taken + u64::from(step.taken),
-            ));
+            self.moved = Some((came + u64::from(step.came), taken + u64::from(step.taken)));
         }
         if let Some(stuck) = &mut self.stuck {
             match step {

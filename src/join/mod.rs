@@ -44,6 +44,7 @@ pub struct SocketTable<'a> {
     holders: HashMap<Inode, Vec<Holder<'a>>>,
     registrations: HashMap<Inode, Vec<Registration>>,
     peers: HashMap<(Netns, SocketAddr, SocketAddr), &'a PeerAnswer>,
+    cgroups: HashMap<u64, &'a Fact<Vec<u8>>>,
 }
 
 /// A registration of a socket in an epoll set, and whose set that is.
@@ -96,6 +97,7 @@ impl<'a> SocketTable<'a> {
             holders: holders(snapshot),
             registrations: registrations(snapshot),
             peers: snapshot.peers.iter().map(peer_by_addresses).collect(),
+            cgroups: cgroups(snapshot),
             rows,
         };
         let listeners = Listeners::of(table.rows.iter().copied());
@@ -130,20 +132,30 @@ impl<'a> SocketTable<'a> {
         );
         self.listeners = listeners
             .into_iter()
-            .filter(|listener| filter.takes_listener(listener))
+            .filter(|listener| filter.takes_listener(listener, self))
             .collect();
+        let queued: HashSet<*const SocketEntry> = self
+            .listeners
+            .iter()
+            .flat_map(|listener| listener.children.iter())
+            .map(|child| std::ptr::from_ref(child.entry))
+            .collect();
+        let is_queued = |row: &SocketEntry| queued.contains(&std::ptr::from_ref(row));
         self.close_wait = close_wait
             .into_iter()
-            .filter(|socket| filter.takes_close_wait(socket, &self.listeners))
+            .filter(|socket| filter.takes_close_wait(socket, is_queued(socket.entry), self))
             .collect();
         let strays = std::mem::take(&mut self.strays);
         self.strays = strays
             .into_iter()
-            .filter(|row| filter.takes_row(row, &[]))
+            .filter(|row| filter.takes_row(row, &[], self))
             .collect();
         self.rows = rows
             .into_iter()
-            .filter(|row| filter.takes_row(row, &self.holders_of(row)))
+            .filter(|row| {
+                filter.takes_row(row, &self.holders_of(row), self)
+                    || is_queued(row) && filter.takes_addresses(row)
+            })
             .collect();
         descriptors::retain(self, filter);
     }
@@ -164,6 +176,24 @@ impl<'a> SocketTable<'a> {
     pub fn owners_complete(&self) -> bool {
         self.snapshot.owner_source == OwnerSource::Procfs
             && self.snapshot.coverage.owners_complete()
+    }
+
+    /// The path of the cgroup in which the socket was opened; of a connection that came in, its
+    /// listener (facts Q12). Asked for where no holder was seen.
+    pub fn cgroup_of(&self, entry: &SocketEntry) -> Fact<&'a [u8]> {
+        let path = entry.cgroup_id.and_then(|id| self.cgroups.get(&id));
+        match path {
+            Some(Fact::Known(path)) => Fact::Known(path),
+            Some(Fact::Unknown(reason)) => Fact::Unknown(*reason),
+            None => Fact::Unknown(Unknown::NotCollected),
+        }
+    }
+
+    /// What people call the place where the socket was opened. That is the service that has it, most
+    /// often; what systemd has opened for a service is in `init.scope`.
+    pub fn opened_in(&self, entry: &SocketEntry) -> Option<Service> {
+        let path = self.cgroup_of(entry);
+        Some(cgroup::service_of_path(path.known()?)).filter(|service| !service.is_empty())
     }
 
     /// The far end of `entry`, where it was asked for.
@@ -265,6 +295,11 @@ fn holders_of<'a>(
         .and_then(|inode| holders.get(&inode))
         .cloned()
         .unwrap_or_default()
+}
+
+fn cgroups(snapshot: &Snapshot) -> HashMap<u64, &Fact<Vec<u8>>> {
+    let all = snapshot.cgroups.iter().flatten();
+    all.map(|cgroup| (cgroup.id, &cgroup.path)).collect()
 }
 
 fn peer_by_addresses(peer: &Peer) -> ((Netns, SocketAddr, SocketAddr), &PeerAnswer) {

@@ -50,6 +50,21 @@ pub fn cgroup_mounts(mountinfo: &[u8]) -> CgroupMounts {
     mounts
 }
 
+/// Mount points of the unified hierarchy (cgroup v2). A mount from outside of a cgroup namespace has
+/// a root above that of the namespace: `/../..`.
+pub fn cgroup2_mounts(mountinfo: &[u8]) -> Vec<PathBuf> {
+    let point = |line| {
+        let fields: Vec<&[u8]> = words(line).collect();
+        let hyphen = fields.iter().position(|field| *field == b"-")?;
+        let is_cgroup2 = fields.get(hyphen + 1) == Some(&&b"cgroup2"[..]);
+        let mut steps = fields.get(3)?.split(|byte| *byte == b'/');
+        let is_root = steps.all(|step| matches!(step, b"" | b".."));
+        let point = Path::new(OsStr::from_bytes(fields.get(4)?));
+        (is_cgroup2 && is_root).then(|| point.to_owned())
+    };
+    lines(mountinfo).filter_map(point).collect()
+}
+
 /// Network namespaces that are mounted somewhere, as `ip netns add` does, by their inodes.
 pub fn network_namespaces(mountinfo: &[u8]) -> Vec<(u64, PathBuf)> {
     let namespace = |line| {
@@ -81,6 +96,18 @@ mod tests {
             Some(Path::new("/sys/fs/cgroup/freezer"))
         );
         assert_eq!(cgroup_mounts(b""), CgroupMounts::default());
+    }
+
+    #[test]
+    fn mounts_of_the_whole_unified_hierarchy_are_found() {
+        let text = b"25 24 0:22 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n\
+            26 24 0:22 /../../.. /host/sys/fs/cgroup rw - cgroup2 cgroup2 rw\n\
+            27 24 0:22 /part /mnt rw - cgroup2 cgroup2 rw\n\
+            28 24 0:22 /../part /mnt rw - cgroup2 cgroup2 rw\n\
+            29 24 0:24 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer\nbroken\n25 24 -\n";
+        let points = cgroup2_mounts(text);
+        let expect = ["/sys/fs/cgroup", "/host/sys/fs/cgroup"].map(PathBuf::from);
+        assert_eq!(points, expect);
     }
 
     #[test]

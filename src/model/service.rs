@@ -66,15 +66,25 @@ impl Service {
         self.units.iter().any(is_it)
     }
 
-    /// Whether it is in the container whose id begins so, or in one inside of it.
-    pub fn is_in_container(&self, id: &str) -> bool {
-        let is_it = |container: &Container| container.called.starts_with(id);
+    /// Whether it is in the container whose id begins so, or that has this name, or in one inside of
+    /// it.
+    pub fn is_in_container(&self, text: &str) -> bool {
+        let is_it = |container: &Container| match container.id() {
+            Some(id) => id.starts_with(text),
+            None => container.called == text,
+        };
         self.containers.iter().any(is_it)
     }
 
-    /// Whether it is in the pod whose uid begins so.
+    /// Whether it is in the pod whose uid begins so, with `-` or as in a slice's name with `_`.
     pub fn is_in_pod(&self, uid: &str) -> bool {
-        self.pod.as_deref().is_some_and(|pod| pod.starts_with(uid))
+        let uid = uid.replace('_', "-");
+        self.pod.as_ref().is_some_and(|pod| pod.starts_with(&uid))
+    }
+
+    /// The path has no name in it at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Service::default()
     }
 
     /// It has a name that people use; a login session has none.

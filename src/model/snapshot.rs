@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub dead_sockets: Vec<HeldDescriptor>,
     /// How those were looked for.
     pub dead_socket_search: Fact<DeadSocketSearch>,
+    /// The cgroups of sockets for which no holder was seen; `None` if none was asked for.
+    pub cgroups: Option<Vec<SocketCgroup>>,
     /// Machine-wide accept-queue counters of this namespace.
     pub listen_counters: Fact<ListenCounters>,
     /// First and last port that `connect()` picks from.
@@ -108,6 +110,16 @@ pub enum PeerAnswer {
     Found(Box<SocketEntry>),
     /// It is in no table any more.
     Gone,
+}
+
+/// A cgroup in which sockets were opened (`INET_DIAG_CGROUP_ID`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketCgroup {
+    /// Its id, which is the inode of its directory.
+    pub id: u64,
+    /// Its path in the unified hierarchy, any bytes. Vanished if it was removed: the whole hierarchy
+    /// was looked through.
+    pub path: Fact<Vec<u8>>,
 }
 
 /// `TcpExt` counters of `/proc/net/netstat`, since the namespace was made.

@@ -166,6 +166,7 @@ snapshot! {
         sockets_in_use,
         file_table,
         dead_socket_search,
+        cgroups,
         coverage,
     }
     lines {

@@ -10,7 +10,8 @@ use crate::model::{
     EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings,
     Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
     ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
-    Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    Snapshot, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread,
+    Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -84,6 +85,16 @@ pub(super) fn full() -> Snapshot {
             every_table: true,
             watched: Some(Duration::from_millis(250)),
         }),
+        cgroups: Some(vec![
+            SocketCgroup {
+                id: u64::MAX,
+                path: Fact::Known(BYTES.to_vec()),
+            },
+            SocketCgroup {
+                id: 1,
+                path: Fact::Unknown(Unknown::Vanished),
+            },
+        ]),
         listen_counters: Fact::Known(ListenCounters {
             overflows: (1 << 53) - 1,
             drops: 1 << 53,
@@ -137,6 +148,7 @@ pub(super) fn empty() -> Snapshot {
             every_table: false,
             watched: None,
         }),
+        cgroups: None,
         listen_counters: Fact::Unknown(Unknown::Permission),
         ephemeral_ports: Fact::Unknown(Unknown::Malformed),
         file_table: Fact::Unknown(Unknown::Vanished),

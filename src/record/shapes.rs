@@ -12,8 +12,8 @@ use crate::model::{
     Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
     EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings, Host,
     Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
-    ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown, SocketEntry,
-    SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown, SocketCgroup,
+    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -305,6 +305,8 @@ fields! {
         detail,
     }
 }
+
+fields! { SocketCgroup { id, path } }
 
 fields! { FileTable { allocated, limit } }
 

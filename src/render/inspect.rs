@@ -170,7 +170,13 @@ fn write_socket(
         row.ulp.as_deref().map(|ulp| printable(ulp.as_bytes())),
     )?;
     page.line("created by", &format!("uid {}", row.uid))?;
-    page.optional("cgroup id", row.cgroup_id)?;
+    if let Some(id) = row.cgroup_id {
+        let path = table.cgroup_of(row);
+        let path = path.known().map(|path| format!(", {}", printable(path)));
+        let opened_in = table.opened_in(row).map(|service| format!(": {service}"));
+        let text = [Some(format!("id {id}")), path, opened_in];
+        page.line("opened in", &text.into_iter().flatten().collect::<String>())?;
+    }
     if let Fact::Known(far_end) = table.far_end(row) {
         page.line(
             "far end",

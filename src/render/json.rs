@@ -3,6 +3,7 @@
 //! Fills the types of `v1` from a report or a table. Times are in milliseconds, sizes in bytes,
 //! cookies hexadecimal strings.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -10,14 +11,14 @@ use serde::Serialize;
 use serde_json::ser::Formatter;
 
 use super::v1::{
-    CauseV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1, FindingV1,
-    GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, QueuedV1, ReportV1, SocketV1,
-    SourceV1, SubjectV1, SummaryV1, TimelineV1,
+    CauseV1, CgroupV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1,
+    FindingV1, GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, QueuedV1, ReportV1,
+    ServiceV1, SocketV1, SourceV1, SubjectV1, SummaryV1, TimelineV1,
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    CauseVerdict, Container, Cookie, Direction, Fact, Finding, OwnerSource, Queues, SocketEntry,
-    SocketSource, Subject,
+    CauseVerdict, Container, Cookie, Direction, Fact, Finding, OwnerSource, Queues, Service,
+    SocketEntry, SocketSource, Subject,
 };
 use crate::report::Report;
 
@@ -189,6 +190,7 @@ fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
             stayed: movement.stayed,
         }),
         verdict: report.verdict(listener).map(|id| id.as_str()),
+        cgroup: cgroup_v1(entry, &report.table),
         holders: listener.holders.iter().map(holder_v1).collect(),
     }
 }
@@ -235,6 +237,7 @@ fn close_wait_v1(socket: &CloseWait<'_>, report: &Report<'_>) -> CloseWaitV1 {
         direction: socket.direction.map(direction),
         listener: socket.listener.and_then(|listener| cookie(listener.cookie)),
         far_end,
+        cgroup: cgroup_v1(entry, &report.table),
         holders: socket.holders.iter().map(holder_v1).collect(),
     }
 }
@@ -258,6 +261,7 @@ fn socket_v1(row: &SocketEntry, table: &SocketTable<'_>) -> SocketV1 {
         send_q,
         accepted: !row.is_unaccepted(),
         uid: row.uid,
+        cgroup: cgroup_v1(row, table),
         holders: table.holders_of(row).iter().map(holder_v1).collect(),
     }
 }
@@ -265,8 +269,6 @@ fn socket_v1(row: &SocketEntry, table: &SocketTable<'_>) -> SocketV1 {
 fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
     let process = holder.process;
     let lossy = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).into_owned();
-    let service = holder.service().unwrap_or_default();
-    let container = service.container();
     HolderV1 {
         pid: holder.id.pid,
         start_time: holder.id.start_time,
@@ -276,14 +278,32 @@ fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
             let number = || process.uid.known().map(u32::to_string);
             process.user.clone().or_else(number)
         }),
+        service: service_v1(holder.service()),
+        fds: holder.fds.clone(),
+    }
+}
+
+fn service_v1(service: Option<Service>) -> ServiceV1 {
+    let service = service.unwrap_or_default();
+    let container = service.container();
+    ServiceV1 {
         unit: service.unit().map(str::to_owned),
         slice: service.slice().map(str::to_owned),
         container: container.and_then(Container::id).map(str::to_owned),
         container_name: container.and_then(Container::name).map(str::to_owned),
         runtime: container.and_then(|container| Some(container.runtime?.as_str())),
         pod: service.pod,
-        fds: holder.fds.clone(),
     }
+}
+
+fn cgroup_v1(row: &SocketEntry, table: &SocketTable<'_>) -> Option<CgroupV1> {
+    let path = table.cgroup_of(row);
+    let path = path.known().map(|path| String::from_utf8_lossy(path));
+    Some(CgroupV1 {
+        id: row.cgroup_id?,
+        path: path.map(Cow::into_owned),
+        service: service_v1(table.opened_in(row)),
+    })
 }
 
 pub(super) fn finding_v1(finding: &Finding) -> FindingV1 {

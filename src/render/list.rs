@@ -52,13 +52,16 @@ pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()>
 fn owner(row: &SocketEntry, table: &SocketTable<'_>) -> String {
     let holders = table.holders_of(row);
     if holders.is_empty() {
-        return match row.inode {
-            _ if row.is_unaccepted() => "- (not accepted)",
-            None => "-",
-            Some(_) if table.owners_complete() => "- (no process)",
-            Some(_) => "- (not seen)",
-        }
-        .into();
+        let nobody = match row.inode {
+            _ if row.is_unaccepted() => "not accepted",
+            None => return "-".into(),
+            Some(_) if table.owners_complete() => "no process",
+            Some(_) => "not seen",
+        };
+        return match table.opened_in(row) {
+            Some(service) => format!("- ({nobody}; opened in {service})"),
+            None => format!("- ({nobody})"),
+        };
     }
     // ss's form: users:(("nginx",pid=1,fd=6),("nginx",pid=2,fd=6))
     let mut text = String::from("users:(");

@@ -10,7 +10,7 @@ use super::Layout;
 use super::service;
 use super::style::{Style, paint};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
-use crate::model::{Direction, Fact, OwnerSource, Unknown, human_duration, printable};
+use crate::model::{Direction, Fact, OwnerSource, SocketEntry, Unknown, human_duration, printable};
 use crate::report::Report;
 
 /// From this width on, tables have room for all columns and for who the holder is.
@@ -67,7 +67,7 @@ pub(super) fn write_listeners(
             report
                 .verdict(listener)
                 .map_or("-".into(), |id| id.to_string()),
-            holders(&listener.holders, &report.table, layout),
+            holders(&listener.holders, listener.entry, &report.table, layout),
         ]);
     }
     rows.write(to, "Listeners")
@@ -197,21 +197,29 @@ fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io:
 
 fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> String {
     if socket.accepted {
-        holders(&socket.holders, table, layout)
+        holders(&socket.holders, socket.entry, table, layout)
     } else {
         "none: not accepted".into()
     }
 }
 
 /// Short: `server(4866)`; in wide layouts with user and unit.
-fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> String {
+fn holders(
+    holders: &[Holder<'_>],
+    entry: &SocketEntry,
+    table: &SocketTable<'_>,
+    layout: Layout,
+) -> String {
     if holders.is_empty() {
-        return match table.snapshot.owner_source {
+        let nobody = match table.snapshot.owner_source {
             OwnerSource::None => "not looked up",
             OwnerSource::Procfs if table.owners_complete() => "none",
             OwnerSource::Procfs => "not seen",
-        }
-        .into();
+        };
+        return match table.opened_in(entry) {
+            Some(service) => format!("{nobody} (opened in {service})"),
+            None => nobody.into(),
+        };
     }
     let wide = is_wide(layout);
     let one = |holder: &Holder<'_>| {

@@ -90,6 +90,7 @@ pub(super) struct ListenerV1 {
     pub(super) queued: QueuedV1,
     pub(super) movement: Option<MovementV1>,
     pub(super) verdict: Option<&'static str>,
+    pub(super) cgroup: Option<CgroupV1>,
     pub(super) holders: Vec<HolderV1>,
 }
 
@@ -127,6 +128,7 @@ pub(super) struct CloseWaitV1 {
     pub(super) direction: Option<&'static str>,
     pub(super) listener: Option<String>,
     pub(super) far_end: Option<FarEndV1>,
+    pub(super) cgroup: Option<CgroupV1>,
     pub(super) holders: Vec<HolderV1>,
 }
 
@@ -157,6 +159,7 @@ pub(super) struct SocketV1 {
     pub(super) send_q: Option<u32>,
     pub(super) accepted: bool,
     pub(super) uid: u32,
+    pub(super) cgroup: Option<CgroupV1>,
     pub(super) holders: Vec<HolderV1>,
 }
 
@@ -167,13 +170,29 @@ pub(super) struct HolderV1 {
     pub(super) comm: Option<String>,
     pub(super) exe: Option<String>,
     pub(super) user: Option<String>,
+    #[serde(flatten)]
+    pub(super) service: ServiceV1,
+    pub(super) fds: Vec<i32>,
+}
+
+/// What people call the place of a process or socket.
+#[derive(Serialize)]
+pub(super) struct ServiceV1 {
     pub(super) unit: Option<String>,
     pub(super) slice: Option<String>,
     pub(super) container: Option<String>,
     pub(super) container_name: Option<String>,
     pub(super) runtime: Option<&'static str>,
     pub(super) pod: Option<String>,
-    pub(super) fds: Vec<i32>,
+}
+
+/// The cgroup in which a socket was opened.
+#[derive(Serialize)]
+pub(super) struct CgroupV1 {
+    pub(super) id: u64,
+    pub(super) path: Option<String>,
+    #[serde(flatten)]
+    pub(super) service: ServiceV1,
 }
 
 #[derive(Serialize)]
