@@ -25,8 +25,8 @@ pub use process::{
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
 };
 pub use snapshot::{
-    FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
-    SocketSource,
+    AcceptedOnPort, CookieSet, FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer,
+    QueueRead, Snapshot, SocketSource,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,
