@@ -241,6 +241,7 @@ fn queued(listeners: u16, children: u32) -> Snapshot {
         .map(|ms| QueueRead {
             after: Duration::from_millis(ms),
             sockets: rows.clone(),
+            accepted: None,
         })
         .into();
     snapshot

@@ -47,9 +47,11 @@ impl PortWatch {
             accepted: true,
         };
         let sockets = self.sockets.read(&want, &mut coverage)?;
-        Ok(coverage
-            .is_complete()
-            .then_some(QueueRead { after, sockets }))
+        Ok(coverage.is_complete().then_some(QueueRead {
+            after,
+            sockets,
+            accepted: None,
+        }))
     }
 
     /// The namespace that is read.

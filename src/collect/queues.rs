@@ -67,7 +67,7 @@ pub(super) fn read_once(
         TcpState::Established,
     ];
     let after = started.elapsed();
-    let sockets = sockets.read(
+    let (sockets, accepted) = sockets.read_with_accepted(
         &Want {
             states,
             ports: Some(ports),
@@ -75,7 +75,11 @@ pub(super) fn read_once(
         },
         coverage,
     )?;
-    Ok(Some(QueueRead { after, sockets }))
+    Ok(Some(QueueRead {
+        after,
+        sockets,
+        accepted,
+    }))
 }
 
 /// How long suspect queues are to be watched; zero if none is suspect.

@@ -1,6 +1,6 @@
 //! Reads socket entries, from sock_diag or from `/proc/net/tcp` and `tcp6`.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
@@ -10,7 +10,9 @@ use super::netlink::{Dumped, NetlinkError, SockDiag};
 use super::{CollectError, Request, SourceChoice};
 use crate::kernel::sock_diag::{DumpRequest, PortFilter, RowError, RowHead, parse_row};
 use crate::kernel::{ParseError, fd_link, proc_net_tcp};
-use crate::model::{Coverage, Gap, GapKind, Netns, SocketEntry, SocketSource, TcpState};
+use crate::model::{
+    AcceptedOnPort, CookieSet, Coverage, Gap, GapKind, Netns, SocketEntry, SocketSource, TcpState,
+};
 
 /// The open source of socket entries, in the namespace of the thread that opened it.
 pub(super) struct Sockets {
@@ -32,6 +34,9 @@ pub(super) struct Want {
     /// Those that were accepted too.
     pub(super) accepted: bool,
 }
+
+/// The rows that were read, and on each of the wanted ports the connections that were accepted.
+pub(super) type RowsAndAccepted = (Vec<SocketEntry>, Option<Vec<AcceptedOnPort>>);
 
 impl Want {
     fn takes(&self, state: TcpState, local_port: u16, has_inode: bool) -> bool {
@@ -116,8 +121,22 @@ impl Sockets {
         want: &Want,
         coverage: &mut Coverage,
     ) -> Result<Vec<SocketEntry>, CollectError> {
+        let (rows, _) = self.read_with_accepted(want, coverage)?;
+        Ok(rows)
+    }
+
+    /// The same, and on each of the wanted ports the set of those that were accepted; without
+    /// cookies `None`.
+    pub(super) fn read_with_accepted(
+        &mut self,
+        want: &Want,
+        coverage: &mut Coverage,
+    ) -> Result<RowsAndAccepted, CollectError> {
         let mut entries = Vec::new();
         let mut malformed = None;
+        let ports = want.ports.iter().flatten();
+        let mut accepted: BTreeMap<u16, CookieSet> =
+            ports.map(|port| (*port, CookieSet::default())).collect();
         match &mut self.reader {
             Reader::SockDiag(sock_diag) => {
                 let (netns, mut seen) = (self.netns, HashSet::new());
@@ -129,8 +148,20 @@ impl Sockets {
                 };
                 let mut on_row = |bytes: &[u8]| -> Result<(), RowError> {
                     let head = RowHead::new(bytes)?;
-                    let takes = want.takes(head.state(), head.local_port(), head.inode().is_some());
-                    if takes && seen.insert(head.cookie()) {
+                    let (state, port) = (head.state(), head.local_port());
+                    let has_inode = head.inode().is_some();
+                    let takes = want.takes(state, port, has_inode);
+                    if takes && !seen.insert(head.cookie()) {
+                        return Ok(());
+                    }
+                    // One that is not taken may come twice, if the dump had to be repeated: then
+                    // this set is like no other, and nothing is concluded from it. To remember
+                    // them would cost memory for every connection of the server.
+                    let is_open = matches!(state, TcpState::Established | TcpState::CloseWait);
+                    if let Some(set) = accepted.get_mut(&port).filter(|_| is_open && has_inode) {
+                        set.add(head.cookie());
+                    }
+                    if takes {
                         entries.push(parse_row(bytes, netns)?);
                     }
                     Ok(())
@@ -175,7 +206,13 @@ impl Sockets {
                 count,
             });
         }
-        Ok(entries)
+        let netns = self.netns;
+        let on_port = |(port, set)| AcceptedOnPort { netns, port, set };
+        let accepted = match self.reader {
+            Reader::SockDiag(_) => Some(accepted.into_iter().map(on_port).collect()),
+            Reader::Proc { .. } => None,
+        };
+        Ok((entries, accepted))
     }
 
     /// Looks up single sockets by `(local, remote)`; `None` if this source cannot.

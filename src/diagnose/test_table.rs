@@ -147,15 +147,18 @@ impl Case {
             queue_reads.push(QueueRead {
                 after: Duration::ZERO,
                 sockets: before,
+                accepted: None,
             });
             queue_reads.push(QueueRead {
                 after: over,
                 sockets: now.clone(),
+                accepted: None,
             });
         } else if self.queue > 0 {
             queue_reads.push(QueueRead {
                 after: Duration::ZERO,
                 sockets: now.clone(),
+                accepted: None,
             });
         }
         let descriptors = self

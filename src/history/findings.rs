@@ -237,7 +237,8 @@ fn make_certain(finding: &mut Finding, exchanges: u32) {
     finding.evidence.push(Evidence::new(
         format!(
             "one in, one out, {times}: a new connection came, exactly one, the oldest, was let \
-             out, and without a new one nothing moved"
+             out, no connection that was accepted before had ended, and without a new one nothing \
+             moved"
         ),
         "sock_diag, cookies look after look",
     ));

@@ -55,6 +55,10 @@ impl SocketKey {
             remote: entry.remote,
         }
     }
+
+    pub(super) fn cookie(self) -> Option<Cookie> {
+        self.cookie
+    }
 }
 
 /// Sockets in CLOSE_WAIT that belong together, as the findings about them group them.

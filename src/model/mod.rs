@@ -27,8 +27,8 @@ pub use process::{
 };
 pub use service::{Container, ContainerRuntime, Service};
 pub use snapshot::{
-    FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
-    SocketCgroup, SocketSource,
+    AcceptedOnPort, CookieSet, FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer,
+    QueueRead, Snapshot, SocketCgroup, SocketSource,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,

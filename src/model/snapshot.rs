@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Coverage, CrowdedProcess, DeadSocketSearch, Fact, HeldDescriptor, Netns, Process, SocketEntry,
+    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, Fact, HeldDescriptor, Netns, Process,
+    SocketEntry,
 };
 
 /// One look at a machine. Everything behind `collect` works on this and nothing else, whether it
@@ -88,6 +89,53 @@ pub struct QueueRead {
     pub after: Duration,
     /// The rows.
     pub sockets: Vec<SocketEntry>,
+    /// What programs have accepted on those ports; `None` if the source cannot tell.
+    pub accepted: Option<Vec<AcceptedOnPort>>,
+}
+
+/// The connections on a port that programs have accepted and not closed, ESTABLISHED or in
+/// CLOSE_WAIT: enough of them to tell whether one has ended between two reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedOnPort {
+    /// Their namespace.
+    pub netns: Netns,
+    /// Their local port.
+    pub port: u16,
+    /// Which they are.
+    pub set: CookieSet,
+}
+
+/// A set of cookies, as far as two such sets need to be compared. A server may have accepted
+/// hundreds of thousands of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CookieSet {
+    /// How many.
+    pub count: u64,
+    /// The sum of the mixed cookies, modulo 2^64; of another set of as many it is another one.
+    pub digest: u64,
+}
+
+impl CookieSet {
+    /// Adds one that is not in it.
+    pub fn add(&mut self, cookie: Cookie) {
+        self.count += 1;
+        self.digest = self.digest.wrapping_add(mixed(cookie.0));
+    }
+
+    /// With this one too, which is not in it.
+    #[must_use]
+    pub fn with(mut self, cookie: Cookie) -> CookieSet {
+        self.add(cookie);
+        self
+    }
+}
+
+/// The finalizer of splitmix64: it is one to one, and cookies that are close end up far apart.
+fn mixed(cookie: u64) -> u64 {
+    let mut mixed = cookie.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// What the kernel said about the far end of a connection whose remote address is this machine's.
@@ -138,4 +186,23 @@ pub struct FileTable {
     pub allocated: u64,
     /// `file-max`.
     pub limit: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_cookies_are_told_apart() {
+        let set = |cookies: &[u64]| {
+            cookies.iter().fold(CookieSet::default(), |set, cookie| {
+                set.with(Cookie(*cookie))
+            })
+        };
+        assert_eq!(set(&[1, 2, 3]), set(&[3, 1, 2]));
+        assert_eq!(set(&[1, 2]).with(Cookie(3)), set(&[1, 2, 3]));
+        // Of cookies that follow each other, as a kernel gives them out.
+        assert_ne!(set(&[1, 4]), set(&[2, 3]));
+        assert_ne!(set(&[]), set(&[0]));
+    }
 }

@@ -6,12 +6,12 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
-    EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings,
-    Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
-    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
-    Snapshot, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread,
-    Timer, Unknown,
+    AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
+    DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind,
+    HeldDescriptor, Holdings, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer,
+    PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    SecondLook, Shutdown, Snapshot, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo,
+    TcpState, Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -57,10 +57,19 @@ pub(super) fn full() -> Snapshot {
             QueueRead {
                 after: Duration::from_micros(1500),
                 sockets: vec![listener(), plain()],
+                accepted: Some(vec![AcceptedOnPort {
+                    netns: Netns(u64::MAX),
+                    port: u16::MAX,
+                    set: CookieSet {
+                        count: 3,
+                        digest: u64::MAX,
+                    },
+                }]),
             },
             QueueRead {
                 after: Duration::MAX,
                 sockets: Vec::new(),
+                accepted: None,
             },
         ],
         peers: vec![

@@ -9,11 +9,11 @@ use super::value::{
     FieldError, ObjectReader, ObjectWriter, Record, excerpt, hex_number, read_tagged, write_tagged,
 };
 use crate::model::{
-    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
-    EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings, Host,
-    Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
-    ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown, SocketCgroup,
-    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
+    DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor,
+    Holdings, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
+    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
+    SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -275,7 +275,11 @@ fields! {
     }
 }
 
-fields! { QueueRead { after, sockets } }
+fields! { QueueRead { after, sockets, accepted } }
+
+fields! { AcceptedOnPort { netns, port, set } }
+
+fields! { CookieSet { count, digest } }
 
 fields! { Peer { netns, local, remote, answer } }
 
