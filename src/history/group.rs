@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::event::Measures;
-use super::key::{GroupKey, SocketKey};
+use super::key::SocketKey;
 use super::series::{Series, time_for};
 use crate::join::CloseWait;
 use crate::model::{DescriptorUse, human_duration, printable};
@@ -71,7 +71,7 @@ impl Group {
     }
 
     /// That the group grows, when it is worth telling: first, and whenever it has doubled since.
-    pub(super) fn growth(&mut self, key: &GroupKey) -> Option<(String, Measures)> {
+    pub(super) fn growth(&mut self, place: &str) -> Option<(String, Measures)> {
         let rate = self.counts.growth()?;
         let count = self.counts.last()?;
         if count < self.told.saturating_mul(2) {
@@ -83,8 +83,7 @@ impl Group {
             None => (String::new(), None),
         };
         let mut summary = format!(
-            "the sockets in CLOSE_WAIT{who} {} grow by {rate:.1} a second, to {count} now",
-            key.place()
+            "the sockets in CLOSE_WAIT{who} {place} grow by {rate:.1} a second, to {count} now"
         );
         let limit = used.and_then(|used| Some((used, used.soft_limit?)));
         let time_left =

@@ -5,13 +5,13 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{CloseWait, Holder, Listener};
-use crate::model::{Focus, Process, ProcessId, SocketEntry, TcpState};
+use crate::model::{Focus, Netns, Process, ProcessId, SocketEntry, TcpState};
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
 ///
 /// What is said about a process and not about its sockets passes by its pid and name. A socket in
-/// no table has no addresses: with ports or remote addresses given, the process passes only if it
-/// is known to hold a socket that does.
+/// no table has no addresses: with ports, remote addresses or namespaces given, the process passes
+/// only if it is known to hold a socket that does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Local or remote ports.
@@ -22,6 +22,8 @@ pub struct Filter {
     pub processes: Vec<String>,
     /// Remote addresses.
     pub remotes: Vec<RemotePattern>,
+    /// Network namespaces.
+    pub netns: Vec<Netns>,
 }
 
 /// `ADDR`, `ADDR/LEN`, `ADDR:PORT`, `[ADDR6]:PORT`, `ADDR/LEN:PORT`.
@@ -73,7 +75,8 @@ impl Filter {
             let mut children = listener.children.iter();
             children.any(|child| self.takes_remote(child.entry.remote))
         };
-        self.takes_port(listener.entry.local.port())
+        self.takes_netns(listener.entry)
+            && self.takes_port(listener.entry.local.port())
             && self.takes_holders(&listener.holders)
             && (self.remotes.is_empty() || remote())
     }
@@ -99,7 +102,13 @@ impl Filter {
 
     fn takes_addresses(&self, row: &SocketEntry) -> bool {
         let remote_port = row.state != TcpState::Listen && self.takes_port(row.remote.port());
-        (self.takes_port(row.local.port()) || remote_port) && self.takes_remote(row.remote)
+        self.takes_netns(row)
+            && (self.takes_port(row.local.port()) || remote_port)
+            && self.takes_remote(row.remote)
+    }
+
+    fn takes_netns(&self, row: &SocketEntry) -> bool {
+        self.netns.is_empty() || self.netns.contains(&row.netns)
     }
 
     fn takes_port(&self, port: u16) -> bool {
@@ -126,7 +135,8 @@ impl Filter {
         process: Option<&Process>,
         holds_what_passes: bool,
     ) -> bool {
-        let by_addresses = !self.ports.is_empty() || !self.remotes.is_empty();
+        let by_addresses =
+            !self.ports.is_empty() || !self.remotes.is_empty() || !self.netns.is_empty();
         (self.pids.is_empty() || self.pids.contains(&id.pid))
             && (self.processes.is_empty() || self.takes_name(process))
             && (!by_addresses || holds_what_passes)
