@@ -35,7 +35,7 @@ impl Watch {
     /// `tcpleak watch --json --interval 100ms ARGUMENTS`
     fn start(arguments: &str) -> Watch {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tcpleak"))
-            .args(["watch", "--json", "--interval", "100ms"])
+            .args(["watch", "--netns", "self", "--json", "--interval", "100ms"])
             .args(arguments.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -500,7 +500,7 @@ fn a_program_runs_for_each_new_finding() {
 fn run_with_exec(command: &str, arguments: &str) -> support::command::Outcome {
     support::command::run(
         Command::new(env!("CARGO_BIN_EXE_tcpleak"))
-            .args(["watch", "--json", "--exec", command])
+            .args(["watch", "--netns", "self", "--json", "--exec", command])
             .args(arguments.split_whitespace()),
     )
 }

@@ -104,7 +104,7 @@ impl Watch {
         taken.processes = asleep.snapshot().processes;
         let inode = self.listener.inode.unwrap();
         taken.descriptors = vec![held(taken.processes[0].id, 3, inode)];
-        taken.listen_counters = Fact::Known(self.counters);
+        taken.namespaces[0].listen_counters = Fact::Known(self.counters);
         self.take(&taken)
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Holder, Listeners};
-use crate::model::{Cookie, CookieSet, Fact, Queues, Snapshot, SocketEntry, TcpState, Unknown};
+use crate::model::{
+    Cookie, CookieSet, Fact, Netns, Queues, Snapshot, SocketEntry, TcpState, Unknown,
+};
 
 /// A listener and its queue.
 #[derive(Debug)]
@@ -115,10 +117,11 @@ fn accept_queue(listener: &SocketEntry) -> u32 {
     }
 }
 
-type Identity = (Option<Cookie>, SocketAddr, SocketAddr);
+/// Before Linux 5.12 each namespace counts its cookies for itself (`__sock_gen_cookie`).
+type Identity = (Netns, Option<Cookie>, SocketAddr, SocketAddr);
 
 fn identity(row: &SocketEntry) -> Identity {
-    (row.cookie, row.local, row.remote)
+    (row.netns, row.cookie, row.local, row.remote)
 }
 
 /// The queues of a set of listeners that cannot be told apart; most sets have one member.

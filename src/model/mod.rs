@@ -8,6 +8,7 @@ mod descriptors;
 mod fact;
 mod finding;
 mod focus;
+mod namespace;
 mod process;
 mod service;
 mod snapshot;
@@ -21,6 +22,7 @@ pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
 };
 pub use focus::{Focus, UnknownFocus};
+pub use namespace::{Namespace, NetnsChoice, UnknownNetns};
 pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, Fact, HeldDescriptor, Netns, Process,
-    SocketEntry,
+    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, Fact, HeldDescriptor, Namespace, Netns,
+    Process, SocketEntry,
 };
 
 /// One look at a machine. Everything behind `collect` works on this and nothing else, whether it
@@ -18,10 +18,10 @@ pub struct Snapshot {
     pub duration: Duration,
     /// Which machine.
     pub host: Host,
-    /// Where socket entries were read.
-    pub socket_source: SocketSource,
     /// Where holders were read.
     pub owner_source: OwnerSource,
+    /// The network namespaces that were looked at, the own one first.
+    pub namespaces: Vec<Namespace>,
     /// The first look: listeners, CLOSE_WAIT and SYN_RECV entries; for `list`, all states asked for.
     pub sockets: Vec<SocketEntry>,
     /// Repeated reads of the ports whose listeners had a queue, in the order of time. In a watch the
@@ -41,16 +41,55 @@ pub struct Snapshot {
     pub dead_socket_search: Fact<DeadSocketSearch>,
     /// The cgroups of sockets for which no holder was seen; `None` if none was asked for.
     pub cgroups: Option<Vec<SocketCgroup>>,
-    /// Machine-wide accept-queue counters of this namespace.
-    pub listen_counters: Fact<ListenCounters>,
-    /// First and last port that `connect()` picks from.
-    pub ephemeral_ports: Fact<(u16, u16)>,
-    /// TCP sockets in use in this namespace (`/proc/net/sockstat`, `sockstat6`).
-    pub sockets_in_use: Fact<u64>,
     /// Open files of the machine, and how many there may be.
     pub file_table: Fact<FileTable>,
     /// How much could be seen.
     pub coverage: Coverage,
+}
+
+impl Snapshot {
+    /// A namespace that was looked at.
+    pub fn namespace(&self, id: Netns) -> Option<&Namespace> {
+        self.namespaces.iter().find(|namespace| namespace.id == id)
+    }
+
+    /// ` in netns web`; empty for the own namespace, which needs no name.
+    pub fn in_namespace(&self, id: Netns) -> String {
+        match self.namespace(id).filter(|namespace| !namespace.own) {
+            Some(namespace) => format!(" in {}", namespace.title()),
+            None => String::new(),
+        }
+    }
+
+    /// Where `other` is, seen from `id`: empty if it is the same namespace.
+    pub fn seen_from(&self, id: Netns, other: Netns) -> String {
+        match self.namespace(other) {
+            _ if id == other => String::new(),
+            Some(namespace) if namespace.own => " in the namespace of tcpleak".into(),
+            _ => self.in_namespace(other),
+        }
+    }
+
+    /// The one that the program was started in, or the first of those that were asked for.
+    pub fn nearest_namespace(&self) -> Option<&Namespace> {
+        let own = self.namespaces.iter().find(|namespace| namespace.own);
+        own.or(self.namespaces.first())
+    }
+
+    /// Where the socket entries of the nearest namespace were read, that has any.
+    pub fn socket_source(&self) -> SocketSource {
+        let own = self.namespaces.iter().filter(|namespace| namespace.own);
+        let mut sources = own.chain(&self.namespaces).map(|one| one.source.known());
+        let source = sources.find_map(|source| source.copied());
+        source.unwrap_or(SocketSource::SockDiag)
+    }
+
+    /// TCP sockets in use in those namespaces together of which it is known, if it is of any.
+    pub fn sockets_in_use(&self) -> Option<u64> {
+        let in_use = self.namespaces.iter();
+        let in_use = in_use.filter_map(|namespace| namespace.sockets_in_use.known());
+        in_use.copied().reduce(u64::saturating_add)
+    }
 }
 
 /// Which machine a snapshot is of.

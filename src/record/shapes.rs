@@ -11,9 +11,10 @@ use super::value::{
 use crate::model::{
     AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
     DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor,
-    Holdings, Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
-    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
-    SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource, Peer,
+    PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    SecondLook, Shutdown, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState,
+    Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -179,6 +180,19 @@ variants! {
 }
 
 fields! { ListenCounters { overflows, drops } }
+
+fields! {
+    Namespace {
+        id = "netns",
+        own,
+        mounts,
+        process,
+        source,
+        sockets_in_use,
+        listen_counters,
+        ephemeral_ports,
+    }
+}
 
 fields! {
     Coverage {

@@ -8,8 +8,9 @@ use super::style::{Style, paint};
 use super::text::{write_finding, write_labelled};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable, service_of};
 use crate::model::{
-    DescriptorUse, EpollRegistration, EpollSet, Fact, Focus, IoUring, Process, ProcessDetail,
-    Queues, Service, SocketEntry, SystemCall, Thread, Unknown, count_of, human_duration, printable,
+    DescriptorUse, EpollRegistration, EpollSet, Fact, Focus, IoUring, Namespace, Process,
+    ProcessDetail, Queues, Service, SocketEntry, SystemCall, Thread, Unknown, count_of,
+    human_duration, printable,
 };
 use crate::report::Report;
 
@@ -142,6 +143,11 @@ fn write_socket(
         "identity",
         &format!("cookie {cookie}, inode {inode}, netns {}", row.netns.0),
     )?;
+    let namespace = table.snapshot.namespace(row.netns);
+    page.optional(
+        "namespace",
+        namespace.filter(|one| !one.own).map(Namespace::title),
+    )?;
     let listener = table
         .listeners
         .iter()
@@ -183,8 +189,9 @@ fn write_socket(
             &match far_end {
                 FarEnd::Gone => "was on this machine, and is in no table any more".into(),
                 FarEnd::Here(entry) => {
+                    let place = table.snapshot.seen_from(row.netns, entry.netns);
                     format!(
-                        "{}, {}",
+                        "{}{place}, {}",
                         entry.state,
                         holder_names(&table.holders_of(entry), entry, table)
                     )
