@@ -11,7 +11,7 @@ use crate::cli;
 use crate::collect::{Entries, Request, SourceChoice};
 use crate::diagnose::Thresholds;
 use crate::join::Filter;
-use crate::model::{Focus, Severity, TcpState};
+use crate::model::{Focus, NetnsChoice, Severity, TcpState};
 use crate::render::Layout;
 use crate::screen::Theme;
 
@@ -26,7 +26,8 @@ impl cli::Scan {
         } else {
             Entries::Suspects
         };
-        request(self.source, entries, self.thresholds(), self.settle)
+        let netns = self.filter.netns.clone();
+        request(self.source, entries, netns, self.thresholds(), self.settle)
     }
 
     /// From when on something is a finding.
@@ -50,6 +51,7 @@ impl cli::Watch {
         request(
             self.source,
             Entries::Suspects,
+            self.filter.netns.clone(),
             self.thresholds(),
             self.settle,
         )
@@ -91,7 +93,14 @@ impl cli::List {
             (false, states) => states.to_vec(),
         };
         let entries = Entries::InStates(states);
-        request(self.source, entries, Thresholds::default(), Duration::ZERO)
+        let netns = self.filter.netns.clone();
+        request(
+            self.source,
+            entries,
+            netns,
+            Thresholds::default(),
+            Duration::ZERO,
+        )
     }
 }
 
@@ -99,7 +108,13 @@ impl cli::Inspect {
     /// What to collect.
     pub fn request(&self) -> Request {
         let entries = Entries::Focus(self.subject);
-        request(cli::Source::Auto, entries, self.thresholds(), self.settle)
+        request(
+            cli::Source::Auto,
+            entries,
+            self.netns.clone(),
+            self.thresholds(),
+            self.settle,
+        )
     }
 
     /// From when on something is a finding.
@@ -119,7 +134,13 @@ impl cli::Probe {
     pub fn request(&self) -> Request {
         const SETTLE: Duration = Duration::from_millis(250);
         let entries = Entries::Focus(Focus::Port(self.target.port()));
-        request(cli::Source::SockDiag, entries, self.thresholds(), SETTLE)
+        request(
+            cli::Source::SockDiag,
+            entries,
+            vec![NetnsChoice::Own],
+            self.thresholds(),
+            SETTLE,
+        )
     }
 
     /// From when on something is a finding.
@@ -230,12 +251,14 @@ fn words(command: &OsStr) -> Option<(OsString, Vec<OsString>)> {
 fn request(
     source: cli::Source,
     entries: Entries,
+    netns: Vec<NetnsChoice>,
     thresholds: Thresholds,
     settle: Duration,
 ) -> Request {
     Request {
         source: source.into(),
         entries,
+        netns,
         accept_age: thresholds.accept_age,
         close_wait_age: thresholds.close_wait_age,
         settle,
@@ -259,6 +282,11 @@ impl From<&cli::Filter> for Filter {
             pids: typed.pid.clone(),
             processes: typed.process.clone(),
             remotes: typed.remote.clone(),
+            containers: typed.container.clone(),
+            units: typed.unit.clone(),
+            pods: typed.pod.clone(),
+            // Said before anything is read; of a recording, `commands::scan` finds out which.
+            netns: Vec::new(),
         }
     }
 }

@@ -7,8 +7,8 @@ use std::path::Path;
 use procfs::FromBufRead;
 use procfs::process::{LimitValue, Limits};
 
-use super::descriptors::Walk;
 use super::details::Details;
+use super::owners::Found;
 use super::{read_fact, why};
 use crate::kernel::{decimal, lines, passwd, stat, words};
 use crate::model::{
@@ -23,12 +23,12 @@ const DETAILED_AT_MOST: usize = 256;
 /// list; its descriptors say that it was there.
 pub(super) fn read(
     proc_root: &Path,
-    walk: &Walk,
+    found: &Found,
     suspect: &HashSet<Inode>,
     coverage: &mut Coverage,
 ) -> Vec<Process> {
     let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
-    let holds_suspect: BTreeSet<ProcessId> = walk
+    let holds_suspect: BTreeSet<ProcessId> = found
         .held
         .iter()
         .filter(|held| suspect.contains(&held.inode))
@@ -46,13 +46,13 @@ pub(super) fn read(
         });
     }
     let details = Details::new(proc_root);
-    let mut ids: Vec<ProcessId> = walk.held.iter().map(|held| held.process).collect();
+    let mut ids: Vec<ProcessId> = found.held.iter().map(|held| held.process).collect();
     ids.dedup();
     ids.into_iter()
         .filter_map(|id| {
             let mut process = read_one(proc_root, id, &passwd)?;
             if detailed.contains(&id) {
-                let waiting = walk.waiting.get(&id).cloned().unwrap_or_default();
+                let waiting = found.waiting.get(&id).cloned().unwrap_or_default();
                 process.detail = Fact::Known(details.read(&process, &waiting));
             }
             Some(process)

@@ -11,6 +11,7 @@ mod list;
 mod page;
 mod probe;
 mod probe_json;
+mod service;
 mod style;
 mod tables;
 mod text;

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use crate::history::{History, OpenFinding};
 use crate::join::Listener;
 use crate::model::{
-    Cookie, DescriptorUse, Fact, Finding, Inode, Netns, Process, ProcessId, Snapshot, Subject,
-    printable,
+    Cookie, DescriptorUse, Fact, Finding, Inode, Namespace, Netns, Process, ProcessId, Snapshot,
+    Subject, printable,
 };
 use crate::render::{self, Layout};
 use crate::report::Report;
@@ -60,6 +60,8 @@ pub(super) struct Verdict {
 pub(super) struct Queue {
     pub(super) key: String,
     pub(super) local: String,
+    /// Where that is not the own one.
+    pub(super) netns: String,
     pub(super) length: u32,
     pub(super) backlog: Option<u32>,
     pub(super) oldest: Option<Duration>,
@@ -114,7 +116,7 @@ impl Look {
             finding: open.finding.clone(),
             since: open.since,
             since_time: history.wall_clock(open.since),
-            place: place(&open.finding.subject),
+            place: names.place(&open.finding.subject),
             holder: names.holder(&open.finding.subject),
         });
         Look {
@@ -140,17 +142,20 @@ fn queues(report: &Report<'_>, history: &History, worst: &Worst) -> Vec<Queue> {
         let entry = listener.entry;
         let key = listener_key(entry.netns, entry.cookie, entry.inode, &entry.local);
         let so_far = history.queue(listener, LOOKS_AT_MOST);
+        let namespace = report.table.snapshot.namespace(entry.netns);
+        let namespace = namespace.filter(|namespace| !namespace.own);
         let verdict = worst.get(&key).copied();
         // Holders are looked for where something is suspect: of a quiet listener that none was
         // found says nothing.
         let looked_for = listener.accept_queue > 0 || verdict.is_some();
         let holder = if looked_for || !listener.holders.is_empty() {
-            render::holders(&listener.holders, &report.table, NARROW)
+            render::holders(&listener.holders, entry, &report.table, NARROW)
         } else {
             "-".into()
         };
         Queue {
             local: entry.local.to_string(),
+            netns: namespace.map_or_else(String::new, Namespace::short_title),
             length: listener.accept_queue,
             backlog: listener.backlog,
             oldest: listener.oldest_wait(),
@@ -187,7 +192,7 @@ fn holders(
         let verdicts = [worst.get(&key).copied(), id.and_then(about_process)];
         holders.push(Holding {
             holder: id.map_or_else(|| "not seen".into(), |id| names.process(id)),
-            place: place(&group.subject),
+            place: names.place(&group.subject),
             count,
             counts: group.counts,
             oldest: group.oldest,
@@ -260,6 +265,25 @@ impl<'a> Names<'a> {
         }
     }
 
+    /// `127.0.0.1:80`, `:80 inbound`, `pid 4866`, and where that is not the own namespace, in which
+    /// it is.
+    fn place(&self, subject: &Subject) -> String {
+        let there = |netns| self.report.table.snapshot.in_namespace(netns);
+        match subject {
+            Subject::Listener { netns, local, .. } => format!("{local}{}", there(*netns)),
+            Subject::Connections {
+                netns,
+                endpoint,
+                direction: Some(direction),
+                ..
+            } => format!("{endpoint} {direction}{}", there(*netns)),
+            Subject::Connections {
+                netns, endpoint, ..
+            } => format!("{endpoint}{}", there(*netns)),
+            Subject::Process(id) => format!("pid {}", id.pid),
+        }
+    }
+
     fn holder(&self, subject: &Subject) -> String {
         match subject {
             Subject::Listener {
@@ -274,7 +298,8 @@ impl<'a> Names<'a> {
                     (entry.netns, entry.cookie, entry.inode) == (*netns, *cookie, *inode)
                 });
                 found.map_or_else(String::new, |listener| {
-                    render::holders(&listener.holders, &self.report.table, NARROW)
+                    let table = &self.report.table;
+                    render::holders(&listener.holders, listener.entry, table, NARROW)
                 })
             }
             Subject::Connections {
@@ -293,21 +318,6 @@ fn short(name: &str) -> String {
     }
     let begin: String = name.chars().take(NAME_AT_MOST - 3).collect();
     begin + "..."
-}
-
-fn place(subject: &Subject) -> String {
-    match subject {
-        Subject::Listener { local, .. } => local.to_string(),
-        Subject::Connections {
-            endpoint,
-            direction,
-            ..
-        } => match direction {
-            Some(direction) => format!("{endpoint} {direction}"),
-            None => endpoint.clone(),
-        },
-        Subject::Process(id) => format!("pid {}", id.pid),
-    }
 }
 
 fn subject_key(subject: &Subject) -> String {

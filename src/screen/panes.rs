@@ -182,6 +182,7 @@ pub(super) fn listeners(look: &Look, manner: Manner) -> Table {
             key: queue.key.clone(),
             cells: vec![
                 Cell::new(queue.local.clone(), tone),
+                queue.netns.clone().into(),
                 format!("{}/{limit}", queue.length).into(),
                 Cell::new(bar, tone),
                 manner.sparkline(&queue.lengths),
@@ -202,6 +203,7 @@ pub(super) fn listeners(look: &Look, manner: Manner) -> Table {
     Table {
         columns: vec![
             Column::left("LISTENER", 0),
+            Column::left("NETNS", 1),
             Column::right("QUEUE", 1),
             Column::left("", 4),
             Column::left("LAST LOOKS", 2),

@@ -107,7 +107,11 @@ impl Table {
             let cells = self.rows.iter().filter_map(|row| row.cells.get(index));
             let widest = cells.map(|cell| cell.text.width()).max().unwrap_or(0);
             let title = self.columns[index].title.width();
-            widest.max(if with_titles { title } else { 0 })
+            if with_titles && widest > 0 {
+                widest.max(title)
+            } else {
+                widest
+            }
         };
         let mut by_rank: Vec<usize> = (0..self.columns.len()).collect();
         by_rank.sort_by_key(|index| self.columns[*index].rank);

@@ -9,13 +9,14 @@ use ratatui::backend::TestBackend;
 use super::{Action, Entry, Key, Look, State, Theme, draw};
 use crate::diagnose::Thresholds;
 use crate::diagnose::test_stuck::StuckCase;
-use crate::diagnose::test_table::{held, process, snapshot};
+use crate::diagnose::test_table::{held, namespace, process, snapshot};
 use crate::history::{History, SOCKETS_AT_MOST};
 use crate::join::Filter;
 use crate::join::test_rows::{connection, listener};
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, Fact, Gap, GapKind, Inode, Process, ProcessId, QueueRead,
-    Queues, Snapshot, SocketEntry, TcpInfo, TcpState,
+    AcceptedOnPort, Cookie, CookieSet, Coverage, DescriptorUse, Fact, Gap, GapKind, Inode,
+    Namespace, Netns, Process, ProcessId, QueueRead, Queues, Snapshot, SocketEntry, TcpInfo,
+    TcpState,
 };
 use crate::report::Report;
 
@@ -27,6 +28,7 @@ const BEGIN: Duration = Duration::from_secs(1_795_356_131);
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
     pub(super) taken: Snapshot,
+    accepted: Vec<AcceptedOnPort>,
 }
 
 impl Machine {
@@ -34,7 +36,7 @@ impl Machine {
     pub(super) fn new() -> Machine {
         let mut taken = snapshot(Vec::new());
         taken.host.hostname = "db 1;rm\u{1b}".into();
-        taken.sockets_in_use = Fact::Known(41);
+        taken.namespaces[0].sockets_in_use = Fact::Known(41);
         taken.coverage = Coverage {
             processes_total: 96,
             processes_read: 96,
@@ -42,7 +44,10 @@ impl Machine {
             netns_read: 1,
             ..Coverage::default()
         };
-        Machine { taken }
+        Machine {
+            taken,
+            accepted: Vec::new(),
+        }
     }
 
     /// A listener without a queue.
@@ -60,7 +65,7 @@ impl Machine {
         };
         for (number, wait) in waits {
             let mut row = connection(address, TcpState::Established);
-            row.cookie = Some(Cookie(1_000_000 + u64::from(*number)));
+            row.cookie = Some(cookie_of(*number));
             row.remote.set_port(40_000 + number);
             row.info = Some(TcpInfo {
                 since_data_sent: SECOND * u32::try_from(*wait).unwrap(),
@@ -69,6 +74,34 @@ impl Machine {
             rows.push(row);
         }
         self.taken.sockets.extend(rows);
+        self
+    }
+
+    /// What had been in that queue and was accepted.
+    pub(super) fn accepted(mut self, address: &str, numbers: &[u16]) -> Machine {
+        let local: std::net::SocketAddr = address.parse().unwrap();
+        let numbers = numbers.iter();
+        self.accepted.push(AcceptedOnPort {
+            netns: Netns(1),
+            port: local.port(),
+            set: numbers.fold(CookieSet::default(), |set, number| {
+                set.with(cookie_of(*number))
+            }),
+        });
+        self
+    }
+
+    /// The listeners on that port are in another namespace.
+    pub(super) fn elsewhere(mut self, port: u16, name: &str) -> Machine {
+        let there = Netns(2);
+        self.taken.namespaces.push(Namespace {
+            mounts: vec![format!("/run/netns/{name}").into_bytes()],
+            ..namespace(there, false)
+        });
+        let rows = self.taken.sockets.iter_mut();
+        for row in rows.filter(|row| row.local.port() == port) {
+            row.netns = there;
+        }
         self
     }
 
@@ -127,6 +160,10 @@ impl Machine {
             .sort_by_key(|held| (held.process, held.fd));
         self
     }
+}
+
+fn cookie_of(number: u16) -> Cookie {
+    Cookie(1_000_000 + u64::from(number))
 }
 
 /// A process of that name and pid, with so many descriptors of 1024 in use.
@@ -188,7 +225,12 @@ impl Watched {
         let rows = taken.sockets.iter().filter(|row| is_queue(row));
         let now: Vec<SocketEntry> = rows.cloned().collect();
         let before = self.before.replace(now.clone());
-        let read = |after, sockets| QueueRead { after, sockets };
+        let accepted = machine.accepted;
+        let read = |after, sockets| QueueRead {
+            after,
+            sockets,
+            accepted: Some(accepted.clone()),
+        };
         taken
             .queue_reads
             .extend(before.map(|rows| read(Duration::ZERO, rows)));

@@ -21,13 +21,16 @@ fn stuck(look: u64) -> Machine {
         .held_by(PORT, &asleep())
 }
 
-/// The same; in the fourth look one more comes, and the oldest is let out.
+/// The same; after 21 looks one more comes, and the oldest is let out.
 fn missed_wakeup(look: u64) -> Machine {
-    let waits = match look {
-        0..4 => [(1, 62 + look), (2, 61 + look), (3, 60 + look)],
-        _ => [(2, 61 + look), (3, 60 + look), (4, look - 4)],
+    let (waits, accepted): (_, &[u16]) = match look {
+        0..22 => ([(1, 62 + look), (2, 61 + look), (3, 60 + look)], &[]),
+        _ => ([(2, 61 + look), (3, 60 + look), (4, look - 22)], &[1]),
     };
-    calm(look).queue(PORT, 511, &waits).held_by(PORT, &asleep())
+    calm(look)
+        .queue(PORT, 511, &waits)
+        .accepted(PORT, accepted)
+        .held_by(PORT, &asleep())
 }
 
 /// A stuck queue; a full queue of a program that cannot be seen; a leak of eight a second.
@@ -53,11 +56,11 @@ fn nothing_is_wrong() {
 fn one_missed_wakeup() {
     insta::assert_snapshot!(
         "missed_wakeup_80x24",
-        Watched::new(80, 24).looks(6, missed_wakeup).shown()
+        Watched::new(80, 24).looks(24, missed_wakeup).shown()
     );
     insta::assert_snapshot!(
         "missed_wakeup_200x50",
-        Watched::new(200, 50).looks(6, missed_wakeup).shown()
+        Watched::new(200, 50).looks(24, missed_wakeup).shown()
     );
 }
 
@@ -70,6 +73,23 @@ fn several_findings() {
     insta::assert_snapshot!(
         "several_200x50",
         Watched::new(200, 50).looks(9, several).shown()
+    );
+}
+
+#[test]
+fn a_listener_in_another_namespace() {
+    let machine = |look| {
+        stuck(look)
+            .queue("127.0.0.1:8081", 511, &[(5, 9 + look)])
+            .elsewhere(8081, "web")
+    };
+    let mut watched = Watched::new(80, 24).looks(4, machine);
+    insta::assert_snapshot!("another_namespace_80x24", watched.shown());
+    watched.state.resize(200, 50);
+    assert!(
+        watched
+            .shown()
+            .contains("127.0.0.1:8081 in netns web  certain  no-holder")
     );
 }
 
@@ -162,12 +182,12 @@ fn a_filter_is_for_all_panes() {
 
 #[test]
 fn the_evidence_of_a_finding_is_a_page() {
-    let mut watched = Watched::new(80, 24).looks(6, missed_wakeup);
+    let mut watched = Watched::new(80, 24).looks(24, missed_wakeup);
     watched.press(&[Key::Enter]);
     insta::assert_snapshot!("evidence_80x24", watched.shown());
     // It does not move while it is read.
     let before = watched.shown();
-    watched.look(missed_wakeup(6));
+    watched.look(missed_wakeup(24));
     let but_for_the_header = |text: &str| text.split_once('\n').unwrap().1.to_owned();
     assert_eq!(
         but_for_the_header(&watched.shown()),
@@ -189,7 +209,7 @@ fn the_evidence_of_a_finding_is_a_page() {
     assert!(
         watched
             .shown()
-            .contains("accept-queue-leak as seen at 14:02:17Z")
+            .contains("accept-queue-leak as seen at 14:02:35Z")
     );
     watched.press(&[Key::Esc, Key::Down, Key::Enter]);
     assert!(watched.shown().contains("nothing is open about 0.0.0.0:22"));
