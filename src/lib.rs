@@ -30,3 +30,4 @@ pub mod record;
 pub mod render;
 pub mod report;
 pub mod scenario;
+pub mod screen;
