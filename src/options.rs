@@ -66,8 +66,13 @@ impl cli::Watch {
     /// lines, and that is wanted.
     pub fn screen(&self) -> bool {
         let stdout = std::io::stdout();
+        let is_taken = self
+            .save
+            .as_ref()
+            .is_some_and(|path| path.as_os_str() == "-");
         // A serial line has no size until somebody sets it (man 1 stty).
-        !self.plain && !self.output.json && !is_dumb() && width(&stdout).is_some()
+        let can = !is_taken && !is_dumb() && width(&stdout).is_some();
+        can && !self.plain && !self.output.json
     }
 
     /// What the screen may be drawn with.

@@ -6,6 +6,7 @@ mod support;
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
@@ -16,9 +17,12 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use support::clock::eventually;
-use support::command::{Ended, wait};
+use support::command::{Ended, at_port, wait};
 use support::in_own_namespace;
 use support::scan::start;
+
+/// What is the matter with other processes of this machine is no business of a test.
+const NOTHING: &str = "--port 1";
 
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[?1049l";
@@ -220,7 +224,7 @@ fn a_key_ends_it_and_the_terminal_is_as_it_was() {
     };
     let folder = Folder::new("screen-keys");
     for key in ["q", "\x1b", "\x03"] {
-        let mut terminal = Terminal::run("", &folder.0);
+        let mut terminal = Terminal::run(NOTHING, &folder.0);
         terminal.until("nothing leaks");
         terminal.press(key);
         let (status, after) = terminal.end();
@@ -237,7 +241,7 @@ fn so_it_is_after_a_signal() {
     let folder = Folder::new("screen-signals");
     let case = start("edge-triggered-missed-wakeup");
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-        let mut terminal = Terminal::run("", &folder.0);
+        let mut terminal = Terminal::run(&at_port(case.address()), &folder.0);
         terminal.until("edge-triggered-missed-wakeup");
         terminal.send(signal);
         let (status, after) = terminal.end();
@@ -253,7 +257,7 @@ fn so_it_is_at_the_end_that_was_asked_for_and_at_an_error() {
         return;
     };
     let folder = Folder::new("screen-ends");
-    let (status, after) = Terminal::run("--interval 10ms --count 3", &folder.0).end();
+    let (status, after) = Terminal::run("--interval 10ms --count 3 --port 1", &folder.0).end();
     assert_eq!(status, 0, "{after}");
     assert!(after.contains("3 looks"), "{after}");
     let (status, after) = Terminal::run("--from /nowhere", &folder.0).end();
@@ -271,7 +275,7 @@ fn a_stop_gives_the_terminal_back_for_a_while() {
         return;
     };
     let folder = Folder::new("screen-stop");
-    let mut terminal = Terminal::run("", &folder.0);
+    let mut terminal = Terminal::run(NOTHING, &folder.0);
     terminal.until("nothing leaks");
     terminal.press("\x1a");
     terminal.until_sent(LEAVE);
@@ -286,7 +290,7 @@ fn no_look_makes_a_key_wait() {
         return;
     };
     let folder = Folder::new("screen-waits");
-    let mut terminal = Terminal::run("--interval 1h", &folder.0);
+    let mut terminal = Terminal::run("--interval 1h --port 1", &folder.0);
     terminal.until("nothing leaks");
     terminal.press("?");
     terminal.until("Ctrl-Z");
@@ -314,14 +318,42 @@ fn a_recording_stays_on_the_screen_until_somebody_has_seen_it() {
         return;
     };
     let folder = Folder::new("screen-replay");
-    let recorded = Terminal::run("--interval 10ms --count 3 --save w.tcpleak", &folder.0);
+    let recorded = Terminal::run(
+        "--interval 10ms --count 3 --port 1 --save w.tcpleak",
+        &folder.0,
+    );
     assert_eq!(recorded.end().0, 0);
-    let mut terminal = Terminal::run("--from w.tcpleak", &folder.0);
+    let mut terminal = Terminal::run("--from w.tcpleak --port 1", &folder.0);
     terminal.until("read to its end");
     terminal.press("q");
     let (status, after) = terminal.end();
     assert_eq!(status, 0, "{after}");
     assert!(after.contains("3 looks"), "{after}");
+}
+
+/// Nothing comes through the pipe: the program waits, and whoever sits there does not.
+#[test]
+fn nobody_has_to_wait_for_a_recording() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    let folder = Folder::new("screen-pipe");
+    let path = folder.0.join("pipe");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, mode).unwrap();
+    let _writer = File::options().read(true).write(true).open(&path);
+    let mut terminal = Terminal::run("--from pipe", &folder.0);
+    terminal.until("the first look is being taken");
+    terminal.press("q");
+    terminal.until_sent(LEAVE);
+    let settings = || text(&tcgetattr(&terminal.device).unwrap());
+    eventually("the settings", || {
+        (settings() == text(&terminal.before)).then_some(())
+    });
+    // The wish to end is known already: the next one ends the program.
+    terminal.send(Signal::TERM);
+    let ended = eventually("the end", || terminal.child().try_wait().unwrap());
+    assert_eq!(ended.signal(), Some(Signal::TERM.as_raw()));
 }
 
 #[test]
@@ -330,7 +362,7 @@ fn lines_are_for_those_who_want_them() {
         return;
     };
     let folder = Folder::new("screen-lines");
-    for arguments in ["--plain --count 1", "--json --count 1"] {
+    for arguments in ["--plain --count 1 --port 1", "--json --count 1 --port 1"] {
         let mut terminal = Terminal::run(arguments, &folder.0);
         assert_eq!(wait(terminal.child()), 0);
         terminal.until_sent("summary");

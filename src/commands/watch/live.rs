@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{Receiver, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use rustix::process::{Signal, kill_current_process_group};
 use super::desk::{Desk, Message};
 use super::terminal::{self, Tty};
 use super::view::{Lines, Seen, View};
-use super::wish::Wish;
+use super::wish::Wishes;
 use crate::cli;
 use crate::history::{Event, EventKind, History};
 use crate::model::{Coverage, Snapshot, printable};
@@ -37,7 +37,7 @@ impl<'a> Screen<'a> {
         options: &'a cli::Watch,
         tty: Tty,
         (to_me, messages): (Sender<Message>, Receiver<Message>),
-        wishes: SyncSender<Wish>,
+        wishes: Wishes,
     ) -> io::Result<Screen<'a>> {
         let theme = options.theme();
         // What was asked for is settled: crossterm would follow NO_COLOR by itself.
@@ -132,7 +132,7 @@ struct Drawing {
     state: State,
     messages: Receiver<Message>,
     desk: Arc<Desk>,
-    wishes: SyncSender<Wish>,
+    wishes: Wishes,
 }
 
 impl Drawing {
@@ -201,6 +201,6 @@ impl Drop for Drawing {
     fn drop(&mut self) {
         terminal::leave();
         self.desk.close();
-        let _ = self.wishes.try_send(Wish::End);
+        self.wishes.end();
     }
 }

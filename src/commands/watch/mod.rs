@@ -19,7 +19,7 @@ mod wish;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -37,17 +37,33 @@ use live::Screen;
 use looks::{Live, Looks, Next, Recorded, Taken};
 use terminal::Tty;
 use view::{Lines, Seen, Silence, View};
+use wish::Wishes;
 
 /// So many looks in a row may fail (for want of memory, say) before the watch does.
 const FAILURES_AT_MOST: u32 = 2;
 
 pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
-    let (wish, wishes) = sync_channel(1);
+    let (wish, wishes) = Wishes::new();
     // Where the terminal cannot be had, lines are better than nothing.
     let tty = options.screen().then(Tty::enter).and_then(Result::ok);
     let (to_screen, messages) = channel();
     let told = tty.is_some().then(|| to_screen.clone());
     wish::at_signals(wish.clone(), told).context("cannot wait for signals")?;
+    let keeper = match &options.save {
+        Some(path) => Some(Keeper::create(path, options.interval)?),
+        None => None,
+    };
+    let mut desk = None;
+    // Before anything is waited for: from now on keys are read.
+    let view: Box<dyn View> = match (&keeper, tty) {
+        (Some(keeper), _) if keeper.takes_stdout() => Box::new(Silence),
+        (_, Some(tty)) => {
+            let screen = Screen::open(options, tty, (to_screen, messages), wish)?;
+            desk = Some(screen.desk());
+            Box::new(screen)
+        }
+        (_, None) => Box::new(Lines::new(options)),
+    };
     let looks: Box<dyn Looks> = match &options.from {
         Some(path) => {
             let recording = super::open(path)?;
@@ -58,20 +74,6 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
             options.interval,
             wishes,
         )),
-    };
-    let keeper = match &options.save {
-        Some(path) => Some(Keeper::create(path, options.interval)?),
-        None => None,
-    };
-    let mut desk = None;
-    let view: Box<dyn View> = match (&keeper, tty) {
-        (Some(keeper), _) if keeper.takes_stdout() => Box::new(Silence),
-        (_, Some(tty)) => {
-            let screen = Screen::open(options, tty, (to_screen, messages), wish)?;
-            desk = Some(screen.desk());
-            Box::new(screen)
-        }
-        (_, None) => Box::new(Lines::new(options)),
     };
     let hook = match options.program() {
         Some((program, arguments)) => Some(Hook::new(program, arguments, desk)?),

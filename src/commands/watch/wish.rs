@@ -1,7 +1,9 @@
 //! What somebody wants of a watch while it goes on.
 
 use std::io;
-use std::sync::mpsc::{Sender, SyncSender};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGTERM, SIGTSTP};
@@ -20,14 +22,34 @@ pub(super) enum Wish {
     End,
 }
 
-/// Makes SIGINT and SIGTERM the wish to end. A second one ends the program at once, as ever.
+/// Where wishes are made.
+#[derive(Debug, Clone)]
+pub(super) struct Wishes {
+    to: SyncSender<Wish>,
+    is_ending: Arc<AtomicBool>,
+}
+
+impl Wishes {
+    pub(super) fn new() -> (Wishes, Receiver<Wish>) {
+        let (to, wishes) = sync_channel(1);
+        let is_ending = Arc::default();
+        (Wishes { to, is_ending }, wishes)
+    }
+
+    /// Wishes for the end, and says whether that is the first time.
+    pub(super) fn end(&self) -> bool {
+        // The watch may be over already, or may know.
+        let _ = self.to.try_send(Wish::End);
+        !self.is_ending.swap(true, Ordering::SeqCst)
+    }
+}
+
+/// Makes SIGINT and SIGTERM the wish to end. If there was one already they end the program at once,
+/// as ever.
 ///
 /// With a `screen` so does SIGHUP, and the screen gives the terminal back at once, as it does while
 /// the program is stopped.
-pub(super) fn at_signals(
-    wish: SyncSender<Wish>,
-    screen: Option<Sender<Message>>,
-) -> io::Result<()> {
+pub(super) fn at_signals(wishes: Wishes, screen: Option<Sender<Message>>) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     if screen.is_some() {
         for signal in [SIGHUP, SIGTSTP, SIGCONT] {
@@ -39,24 +61,20 @@ pub(super) fn at_signals(
         let _ = screen.as_ref().map(|screen| screen.send(message));
     };
     let wait = move || {
-        let mut is_ending = false;
         while let Some(signal) = signals.forever().next() {
             match signal {
                 SIGTSTP => tell(Message::Suspend),
                 SIGCONT => tell(Message::Continued),
-                _ if is_ending => {
-                    terminal::leave();
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
-                }
-                _ => {
-                    is_ending = true;
+                _ if wishes.end() => {
                     tell(Message::End);
-                    // The watch may be over already, or may know.
-                    let _ = wish.try_send(Wish::End);
                     // `timeout` sends a signal to the process and then to its group, which is no
                     // second wish.
                     std::thread::sleep(ECHO);
                     signals.pending().for_each(drop);
+                }
+                _ => {
+                    terminal::leave();
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
             }
         }
