@@ -9,6 +9,7 @@
     reason = "collect is where clocks are read"
 )]
 
+mod addresses;
 mod census;
 mod cgroups;
 mod choice;
@@ -177,7 +178,7 @@ fn look(
     let peers = if is_list {
         Vec::new()
     } else {
-        peers::look_up(&mut sockets, look.newest_rows(), &mut coverage)
+        peers::look_up(&mut sockets, root, look.newest_rows(), &mut coverage)
     };
 
     let wanted = look.wanted(request, &peers);
@@ -225,7 +226,7 @@ fn look(
         taken_at,
         duration: started.elapsed(),
         host: host::host(),
-        namespaces: sockets.namespaces(root, &places),
+        namespaces: sockets.namespaces(root),
         owner_source: if wanted.is_empty() {
             OwnerSource::None
         } else {

@@ -110,28 +110,23 @@ impl Sockets {
             ..unread(place, Unknown::NotCollected)
         });
         self.tables.extend(reader.map(|reader| Table {
-            netns: place.netns,
-            own: place.own,
+            place: place.clone(),
             reader,
         }));
         outcome
     }
 
-    /// What is known of the namespaces that were asked for, with their counters as they are now;
-    /// `places` are those of [`Sockets::open`].
-    pub(super) fn namespaces(&self, root: &Path, places: &[Place]) -> Vec<Namespace> {
+    /// What is known of the namespaces that were asked for, with their counters as they are now.
+    pub(super) fn namespaces(&self, root: &Path) -> Vec<Namespace> {
         let mut namespaces = self.namespaces.clone();
-        for namespace in namespaces
-            .iter_mut()
-            .filter(|one| one.source.known().is_some())
-        {
-            let place = places.iter().find(|place| place.netns == namespace.id);
-            let directory = match place {
-                Some(place) if place.own => Some(root.join(HERE)),
-                Some(place) => place.directory(root),
-                None => None,
+        for Table { place, .. } in &self.tables {
+            let directory = match place.own {
+                true => Some(root.join(HERE)),
+                false => place.directory(root),
             };
-            if let Some(directory) = directory {
+            let mut same = namespaces.iter_mut();
+            let namespace = same.find(|namespace| namespace.id == place.netns);
+            if let (Some(namespace), Some(directory)) = (namespace, directory) {
                 namespace.listen_counters = counters::listen_counters(&directory);
             }
         }

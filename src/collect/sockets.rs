@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::CollectError;
 use super::netlink::{Dumped, NetlinkError, SockDiag};
+use super::places::Place;
 use super::proc_tables::ProcTables;
 use crate::kernel::sock_diag::{DumpRequest, PortFilter, RowError, RowHead, parse_row};
 use crate::model::{
@@ -26,8 +27,7 @@ pub(super) struct Sockets {
 
 /// The source of one namespace's entries.
 pub(super) struct Table {
-    pub(super) netns: Netns,
-    pub(super) own: bool,
+    pub(super) place: Place,
     pub(super) reader: Reader,
 }
 
@@ -114,7 +114,7 @@ impl Sockets {
         let nothing = BTreeSet::new();
         for table in &mut self.tables {
             let ports = want.ports.as_ref();
-            let ports = ports.map(|ports| ports.get(&table.netns).unwrap_or(&nothing));
+            let ports = ports.map(|ports| ports.get(&table.place.netns).unwrap_or(&nothing));
             if ports.is_some_and(BTreeSet::is_empty) {
                 continue;
             }
@@ -134,7 +134,7 @@ impl Sockets {
                         all.malformed.get_or_insert((0, first)).0 += count;
                     }
                 }
-                Err(error) if table.own => return Err(error),
+                Err(error) if table.place.own => return Err(error),
                 Err(error) => failed.get_or_insert((0, error)).0 += 1,
             }
         }
@@ -178,7 +178,10 @@ impl Sockets {
         netns: Netns,
         pairs: &[(SocketAddr, SocketAddr)],
     ) -> Option<Result<Vec<Option<SocketEntry>>, NetlinkError>> {
-        let table = self.tables.iter_mut().find(|table| table.netns == netns)?;
+        let table = self
+            .tables
+            .iter_mut()
+            .find(|table| table.place.netns == netns)?;
         let Reader::SockDiag(sock_diag) = &mut table.reader else {
             return None;
         };
@@ -194,7 +197,7 @@ impl Sockets {
 
 impl Table {
     fn read(&mut self, want: &WantHere<'_>) -> Result<Rows, CollectError> {
-        let netns = self.netns;
+        let netns = self.place.netns;
         let mut rows = Rows::default();
         let ports = want.ports.into_iter().flatten();
         let mut accepted: BTreeMap<u16, CookieSet> =

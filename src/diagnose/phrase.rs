@@ -229,7 +229,8 @@ pub(super) fn far_ends<'e>(
                     [] => "holder not seen".to_owned(),
                     [first, ..] => process(first.process, first.id),
                 };
-                let what = format!("in {}, {owner}", entry.state);
+                let place = table.snapshot.seen_from(connection.netns, entry.netns);
+                let what = format!("in {}{place}, {owner}", entry.state);
                 *here.entry(what).or_default() += 1;
             }
             Fact::Unknown(_) => elsewhere += 1,
@@ -253,7 +254,7 @@ pub(super) fn far_ends<'e>(
         parts.push(format!("{gone} in no table of their namespace"));
     }
     if elsewhere > 0 {
-        parts.push(format!("{elsewhere} not looked up"));
+        parts.push(format!("{elsewhere} not seen"));
     }
     Some(Evidence::new(
         format!("far ends: {}", join_words(&parts)),

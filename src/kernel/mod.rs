@@ -4,6 +4,7 @@
 //! sample. None panics on what the kernel or a file says: what is not understood is an error with
 //! its place, or a row less with the rest kept.
 
+pub mod addresses;
 pub mod cgroup;
 pub mod fd_link;
 pub mod fdinfo;
