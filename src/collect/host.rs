@@ -16,9 +16,20 @@ pub(super) fn host() -> Host {
     }
 }
 
-/// Counters of this namespace.
+/// Counters of this namespace, and what it does when a SYN queue is full.
 pub(super) fn listen_counters(proc_root: &Path) -> Fact<ListenCounters> {
-    read_fact(net(proc_root, "netstat"), netstat::listen_counters)
+    let setting = |name: &str| {
+        let text = std::fs::read(proc_root.join("sys/net/ipv4").join(name)).ok()?;
+        crate::kernel::decimal(text.trim_ascii_end())
+    };
+    let counters = read_fact(net(proc_root, "netstat"), netstat::listen_counters);
+    counters.map(|mut counters| {
+        if let Some(syn) = &mut counters.syn {
+            syn.cookies_when = setting("tcp_syncookies");
+            syn.max_backlog = setting("tcp_max_syn_backlog");
+        }
+        counters
+    })
 }
 
 /// First and last port that `connect()` picks from.

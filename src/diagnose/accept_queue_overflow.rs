@@ -1,7 +1,9 @@
 //! `accept-queue-overflow`: the queue is full now, or its listener has dropped connections.
 
 use crate::join::{Listener, SocketTable};
-use crate::model::{Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of};
+use crate::model::{
+    Confidence, Evidence, Fact, Finding, FindingId, Severity, SynCounters, count_of,
+};
 
 use super::accept_queue::{self, LastSaid};
 use super::{Thresholds, phrase};
@@ -66,7 +68,10 @@ fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Find
         ),
         count: drops.into(),
         oldest: None,
-        evidence: drop_evidence(listener, table),
+        evidence: accept_queue::syn_queue(listener, table)
+            .into_iter()
+            .chain(drop_evidence(listener, table))
+            .collect(),
         remedy:
             "Nothing now. If the number grows, the queue overflows at times: accept faster, or \
             raise listen()'s backlog together with net.core.somaxconn."
@@ -116,8 +121,38 @@ fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Eviden
             ),
             "/proc/net/netstat, ListenOverflows and ListenDrops",
         ));
+        evidence.extend(counters.syn.and_then(full_syn_queues));
     }
     evidence
+}
+
+/// What a full SYN queue has done; with `tcp_syncookies` 2 a cookie says nothing about queues.
+fn full_syn_queues(syn: SynCounters) -> Option<Evidence> {
+    let (fact, source) = match syn {
+        SynCounters {
+            full_with_drops: dropped @ 1..,
+            ..
+        } => (
+            format!("{} dropped", count_of(dropped, "SYN")),
+            "TCPReqQFullDrop",
+        ),
+        SynCounters {
+            cookies_sent: sent @ 1..,
+            ..
+        } if syn.cookies_mean_full() => (
+            format!(
+                "{} sent, of which {} came back",
+                count_of(sent, "SYN cookie"),
+                syn.cookies_received
+            ),
+            "SyncookiesSent and SyncookiesRecv",
+        ),
+        _ => return None,
+    };
+    Some(Evidence::new(
+        format!("in this namespace since its start, because SYN queues were full: {fact}"),
+        format!("/proc/net/netstat, {source}"),
+    ))
 }
 
 #[cfg(test)]
@@ -158,6 +193,7 @@ mod tests {
             snapshot.listen_counters = Fact::Known(ListenCounters {
                 overflows: 0,
                 drops: namespace_drops,
+                syn: None,
             });
             let found = find(&SocketTable::new(&snapshot), &Thresholds::default());
             found.first().map(|finding| finding.count)

@@ -17,6 +17,7 @@ mod key;
 mod queue;
 mod series;
 mod so_far;
+mod syn_queue;
 #[cfg(test)]
 mod test_history;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use group::Group;
 use key::{FindingKey, GroupKey, ListenerKey};
 use queue::Queue;
 pub use so_far::{CloseWaitSoFar, OpenFinding, QueueSoFar};
+use syn_queue::SynQueues;
 
 use crate::join::CloseWait;
 use crate::model::{Finding, ListenCounters, Severity, count_of, human_duration};
@@ -51,6 +53,7 @@ pub struct History {
     open: BTreeMap<FindingKey, Open>,
     /// The namespace's counters at the last look.
     counters: Option<ListenCounters>,
+    syn_queues: SynQueues,
     /// Wall-clock time of the last look, for display.
     last: Option<(Duration, SystemTime)>,
     totals: Totals,
@@ -94,6 +97,7 @@ impl History {
             groups: HashMap::new(),
             open: BTreeMap::new(),
             counters: None,
+            syn_queues: SynQueues::default(),
             last: None,
             totals: Totals::default(),
         }
@@ -106,6 +110,7 @@ impl History {
         self.last = Some((at, report.table.snapshot.taken_at));
         let mut events = Vec::new();
         self.follow_queues(at, report, &mut events);
+        events.extend(self.follow_syn_queues(at, report));
         self.follow_groups(at, report);
         self.prove(report);
         self.compare(at, report, &mut events);
@@ -247,6 +252,16 @@ impl History {
                 });
             }
         }
+    }
+
+    fn follow_syn_queues(&mut self, at: Duration, report: &Report<'_>) -> Option<Event> {
+        let full = self.syn_queues.look(report)?;
+        Some(Event {
+            severity: full.severity,
+            subject: full.subject,
+            measures: full.measures,
+            ..about_the_watch(at, EventKind::SynQueueFull, full.summary)
+        })
     }
 
     fn follow_groups(&mut self, at: Duration, report: &Report<'_>) {

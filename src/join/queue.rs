@@ -1,6 +1,6 @@
 //! Accounts for accept queues: which connections wait in which, how long, and whether they move.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,8 +26,10 @@ pub struct Listener<'a> {
     pub children: Arc<[Child<'a>]>,
     /// The total length of the *other* queues among which `children` are spread.
     pub shared_with: u32,
-    /// Connections in SYN_RECV on its address.
+    /// Handshakes in progress on its address: its SYN queue (facts Q11), or that of all who share it.
     pub syn_recv: u32,
+    /// Other listeners fit those handshakes as well.
+    pub shares_syn_queue: bool,
     /// What changed between two looks; `None` if there was one look.
     pub movement: Option<Movement>,
     /// Every process that has a descriptor for it.
@@ -87,6 +89,19 @@ impl Listener<'_> {
     pub fn is_full(&self) -> bool {
         self.backlog
             .is_some_and(|backlog| self.accept_queue > backlog)
+    }
+
+    /// No room for one more handshake: a SYN is answered with a cookie, or dropped. The limit is that
+    /// of the accept queue (`inet_csk_reqsk_queue_is_full`), and one more on Linux 6.18, as Q2; at the
+    /// limit itself kernels differ.
+    ///
+    /// Unknown there, without a limit, and if other listeners fit the handshakes as well.
+    pub fn syn_queue_is_full(&self) -> Option<bool> {
+        let limit = self.backlog.filter(|_| !self.shares_syn_queue)?;
+        match self.syn_recv.cmp(&limit) {
+            Ordering::Equal if limit > 0 => None,
+            order => Some(order == Ordering::Greater),
+        }
     }
 
     /// The longest wait that certainly belongs to this queue.
@@ -223,8 +238,10 @@ pub(super) fn account<'a>(
         .iter()
         .filter(|row| row.state == TcpState::SynRecv && !row.is_unaccepted())
     {
-        if let [index] = listeners.of_connection(row)[..] {
-            accounts[index].syn_recv += 1;
+        let fitting = listeners.of_connection(row);
+        for index in fitting.iter() {
+            accounts[*index].syn_recv += 1;
+            accounts[*index].shares_syn_queue |= fitting.len() > 1;
         }
     }
     let (pools, strays) = pools(listeners, rows.iter().copied());
@@ -296,6 +313,7 @@ fn empty_account(entry: &SocketEntry) -> Listener<'_> {
         children: Arc::new([]),
         shared_with: 0,
         syn_recv: 0,
+        shares_syn_queue: false,
         movement: None,
         holders: Vec::new(),
     }

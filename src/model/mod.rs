@@ -28,7 +28,7 @@ pub use process::{
 pub use service::{Container, ContainerRuntime, Service};
 pub use snapshot::{
     FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
-    SocketCgroup, SocketSource,
+    SocketCgroup, SocketSource, SynCounters,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,

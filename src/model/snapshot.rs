@@ -123,12 +123,40 @@ pub struct SocketCgroup {
 }
 
 /// `TcpExt` counters of `/proc/net/netstat`, since the namespace was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ListenCounters {
     /// `ListenOverflows`: times an accept queue was full.
     pub overflows: u64,
     /// `ListenDrops`: connections dropped by listeners, for whatever reason.
     pub drops: u64,
+    /// What became of handshakes for which a SYN queue had no room.
+    pub syn: Option<SynCounters>,
+}
+
+/// SYN queues: `TcpExt` counters since the namespace was made, and its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SynCounters {
+    /// `SyncookiesSent`: answers to a SYN that left nothing in a queue.
+    pub cookies_sent: u64,
+    /// `SyncookiesRecv`: those that came back.
+    pub cookies_received: u64,
+    /// `SyncookiesFailed`: ACKs whose cookie was none, or too old.
+    pub cookies_failed: u64,
+    /// `TCPReqQFullDoCookies`: SYNs that would have got a cookie; with `tcp_syncookies` 2 all of them.
+    pub full_with_cookies: u64,
+    /// `TCPReqQFullDrop`: SYNs that were dropped, since cookies are off.
+    pub full_with_drops: u64,
+    /// `net.ipv4.tcp_syncookies`: 0 never, 1 when a SYN queue is full, 2 always.
+    pub cookies_when: Option<u64>,
+    /// `net.ipv4.tcp_max_syn_backlog`.
+    pub max_backlog: Option<u64>,
+}
+
+impl SynCounters {
+    /// Cookies are sent only when a SYN queue is full.
+    pub fn cookies_mean_full(&self) -> bool {
+        self.cookies_when.is_none_or(|when| when < 2)
+    }
 }
 
 /// `/proc/sys/fs/file-nr`.

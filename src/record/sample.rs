@@ -10,8 +10,8 @@ use crate::model::{
     EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings,
     Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
     ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
-    Snapshot, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread,
-    Timer, Unknown,
+    Snapshot, SocketCgroup, SocketEntry, SocketSource, SynCounters, SystemCall, TcpInfo, TcpState,
+    Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -98,6 +98,15 @@ pub(super) fn full() -> Snapshot {
         listen_counters: Fact::Known(ListenCounters {
             overflows: (1 << 53) - 1,
             drops: 1 << 53,
+            syn: Some(SynCounters {
+                cookies_sent: u64::MAX,
+                cookies_received: 1,
+                cookies_failed: 2,
+                full_with_cookies: 3,
+                full_with_drops: 4,
+                cookies_when: Some(1),
+                max_backlog: Some(2048),
+            }),
         }),
         ephemeral_ports: Fact::Known((32_768, u16::MAX)),
         file_table: Fact::Known(FileTable {

@@ -13,7 +13,7 @@ use crate::model::{
     EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings, Host,
     Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
     ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown, SocketCgroup,
-    SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    SocketEntry, SocketSource, SynCounters, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -178,7 +178,19 @@ variants! {
     }
 }
 
-fields! { ListenCounters { overflows, drops } }
+fields! { ListenCounters { overflows, drops, syn } }
+
+fields! {
+    SynCounters {
+        cookies_sent,
+        cookies_received,
+        cookies_failed,
+        full_with_cookies,
+        full_with_drops,
+        cookies_when,
+        max_backlog,
+    }
+}
 
 fields! {
     Coverage {

@@ -17,8 +17,8 @@ use super::v1::{
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    CauseVerdict, Container, Cookie, Direction, Fact, Finding, OwnerSource, Queues, Service,
-    SocketEntry, SocketSource, Subject,
+    CauseVerdict, Container, Cookie, Direction, Fact, Finding, ListenCounters, OwnerSource, Queues,
+    Service, SocketEntry, SocketSource, Subject,
 };
 use crate::report::Report;
 
@@ -64,10 +64,7 @@ pub fn write_report(
             warning: report.summary.warning,
             info: report.summary.info,
         },
-        counters: snapshot.listen_counters.known().map(|counters| CountersV1 {
-            listen_overflows: counters.overflows,
-            listen_drops: counters.drops,
-        }),
+        counters: snapshot.listen_counters.known().map(counters_v1),
     };
     write_line(to, &document)
 }
@@ -162,6 +159,21 @@ fn head(table: &SocketTable<'_>) -> HeadV1 {
     }
 }
 
+fn counters_v1(counters: &ListenCounters) -> CountersV1 {
+    let syn = counters.syn;
+    CountersV1 {
+        listen_overflows: counters.overflows,
+        listen_drops: counters.drops,
+        syn_cookies_sent: syn.map(|syn| syn.cookies_sent),
+        syn_cookies_received: syn.map(|syn| syn.cookies_received),
+        syn_cookies_failed: syn.map(|syn| syn.cookies_failed),
+        syn_queue_full_cookies: syn.map(|syn| syn.full_with_cookies),
+        syn_queue_full_drops: syn.map(|syn| syn.full_with_drops),
+        tcp_syncookies: syn.and_then(|syn| syn.cookies_when),
+        tcp_max_syn_backlog: syn.and_then(|syn| syn.max_backlog),
+    }
+}
+
 fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
     let entry = listener.entry;
     let queued = listener.queued.known();
@@ -175,6 +187,7 @@ fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
         full: listener.is_full(),
         drops: entry.drops,
         syn_recv: listener.syn_recv,
+        syn_queue_full: listener.syn_queue_is_full(),
         oldest_wait_ms: listener.oldest_wait().map(ms),
         queued: QueuedV1 {
             established: queued.map(|queued| queued.established),
