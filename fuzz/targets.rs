@@ -13,7 +13,7 @@ use tcpleak::kernel::{
     syscall,
 };
 use tcpleak::model::{Focus, Netns, TcpState, printable};
-use tcpleak::record;
+use tcpleak::record::{self, Entry, Recording};
 use tcpleak::render::{Layout, write_list, write_report, write_report_json};
 use tcpleak::report::Report;
 
@@ -32,6 +32,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("netstat", netstat),
     ("small", small),
     ("snapshot", snapshot),
+    ("recording", recording),
     ("words", words),
 ];
 
@@ -153,6 +154,22 @@ fn snapshot(bytes: &[u8]) {
         .filter_map(|finding| finding["id"].as_str())
         .collect();
     assert!(ids.iter().all(|id| tcpleak::pages::find(id).is_some()));
+}
+
+/// A recorded watch: every look that is whole, and an end.
+fn recording(bytes: &[u8]) {
+    let Ok(mut recording) = Recording::open(bytes) else {
+        return;
+    };
+    // Each look takes a line at least.
+    let at_most = bytes.split(|byte| *byte == b'\n').count();
+    for _ in 0..=at_most {
+        match recording.entry() {
+            Ok(Entry::Look(look)) => assert!(look.at.checked_add(look.took).is_some()),
+            Ok(Entry::End(_) | Entry::Cut { .. }) | Err(_) => return,
+        }
+    }
+    panic!("more looks than lines");
 }
 
 /// What is typed: subjects, states, remote addresses.

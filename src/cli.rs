@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::join::RemotePattern;
-use crate::model::{Focus, TcpState};
+use crate::model::{Focus, NetnsChoice, TcpState};
 
 /// Finds leaked TCP sockets and stuck accept queues, who holds them, and why.
 #[derive(Debug, Parser)]
@@ -175,6 +175,10 @@ pub struct List {
 pub struct Inspect {
     /// :PORT, ADDR:PORT, ADDR:PORT-ADDR:PORT, PID, PID/FD, or a cookie (sk:10a4).
     pub subject: Focus,
+    /// Network namespace: self, all, a PID, a name of ip netns, or a path (repeatable; all without
+    /// it).
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<NetnsChoice>,
     /// Time between two looks at suspect queues; 0 for one look.
     #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
     pub settle: std::time::Duration,
@@ -265,6 +269,10 @@ pub struct Filter {
     /// Holder's Kubernetes pod: its uid or the beginning of it (repeatable).
     #[arg(long, value_name = "UID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub pod: Vec<String>,
+    /// Network namespace: self, all, a PID, a name of ip netns, or a path (repeatable; all without
+    /// it).
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<NetnsChoice>,
 }
 
 /// How to print.

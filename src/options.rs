@@ -11,7 +11,7 @@ use crate::cli;
 use crate::collect::{Entries, Request, SourceChoice};
 use crate::diagnose::Thresholds;
 use crate::join::Filter;
-use crate::model::{Focus, Severity, TcpState};
+use crate::model::{Focus, NetnsChoice, Severity, TcpState};
 use crate::render::Layout;
 
 /// Where `/proc` is.
@@ -25,7 +25,8 @@ impl cli::Scan {
         } else {
             Entries::Suspects
         };
-        request(self.source, entries, self.thresholds(), self.settle)
+        let netns = self.filter.netns.clone();
+        request(self.source, entries, netns, self.thresholds(), self.settle)
     }
 
     /// From when on something is a finding.
@@ -49,6 +50,7 @@ impl cli::Watch {
         request(
             self.source,
             Entries::Suspects,
+            self.filter.netns.clone(),
             self.thresholds(),
             self.settle,
         )
@@ -74,7 +76,14 @@ impl cli::List {
             (false, states) => states.to_vec(),
         };
         let entries = Entries::InStates(states);
-        request(self.source, entries, Thresholds::default(), Duration::ZERO)
+        let netns = self.filter.netns.clone();
+        request(
+            self.source,
+            entries,
+            netns,
+            Thresholds::default(),
+            Duration::ZERO,
+        )
     }
 }
 
@@ -82,7 +91,13 @@ impl cli::Inspect {
     /// What to collect.
     pub fn request(&self) -> Request {
         let entries = Entries::Focus(self.subject);
-        request(cli::Source::Auto, entries, self.thresholds(), self.settle)
+        request(
+            cli::Source::Auto,
+            entries,
+            self.netns.clone(),
+            self.thresholds(),
+            self.settle,
+        )
     }
 
     /// From when on something is a finding.
@@ -102,7 +117,13 @@ impl cli::Probe {
     pub fn request(&self) -> Request {
         const SETTLE: Duration = Duration::from_millis(250);
         let entries = Entries::Focus(Focus::Port(self.target.port()));
-        request(cli::Source::SockDiag, entries, self.thresholds(), SETTLE)
+        request(
+            cli::Source::SockDiag,
+            entries,
+            vec![NetnsChoice::Own],
+            self.thresholds(),
+            SETTLE,
+        )
     }
 
     /// From when on something is a finding.
@@ -203,12 +224,14 @@ fn words(command: &OsStr) -> Option<(OsString, Vec<OsString>)> {
 fn request(
     source: cli::Source,
     entries: Entries,
+    netns: Vec<NetnsChoice>,
     thresholds: Thresholds,
     settle: Duration,
 ) -> Request {
     Request {
         source: source.into(),
         entries,
+        netns,
         accept_age: thresholds.accept_age,
         close_wait_age: thresholds.close_wait_age,
         settle,
@@ -235,6 +258,8 @@ impl From<&cli::Filter> for Filter {
             containers: typed.container.clone(),
             units: typed.unit.clone(),
             pods: typed.pod.clone(),
+            // Said before anything is read; of a recording, `commands::scan` finds out which.
+            netns: Vec::new(),
         }
     }
 }

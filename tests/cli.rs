@@ -289,8 +289,8 @@ fn the_report_is_alone_on_standard_output() {
     for run in [
         report,
         scan_of("stranded", &["--json"]),
-        run(&["list"]),
-        run(&["scan"]),
+        run(&["list", "--netns", "self"]),
+        run(&["scan", "--netns", "self"]),
     ] {
         assert!(!run.text().contains("not seen:"), "{}", run.text());
         assert_eq!(notes_aside(&run.stderr), [""; 0]);

@@ -18,7 +18,7 @@ use support::sockets::{LOOPBACK, connection, listen_at};
 use tcpleak::collect::{Session, SourceChoice, collect};
 use tcpleak::history::{Event, EventKind, History, SOCKETS_AT_MOST};
 use tcpleak::join::Filter;
-use tcpleak::model::{Severity, Snapshot, SynCounters, TcpState};
+use tcpleak::model::{Severity, Snapshot, SynCounters, SynSettings, TcpState};
 use tcpleak::report::Report;
 
 const LIMIT: u16 = 2;
@@ -64,7 +64,12 @@ fn set_cookies(when: &str) {
 }
 
 fn counters(snapshot: &Snapshot) -> SynCounters {
-    snapshot.listen_counters.known().unwrap().syn.unwrap()
+    let namespace = snapshot.nearest_namespace().unwrap();
+    namespace.listen_counters.known().unwrap().syn.unwrap()
+}
+
+fn settings(snapshot: &Snapshot) -> SynSettings {
+    snapshot.nearest_namespace().unwrap().syn_settings.unwrap()
 }
 
 #[test]
@@ -105,17 +110,19 @@ fn the_next_syn_gets_a_cookie_or_is_dropped() {
     set_cookies("1");
     let before = counters(&scan());
     let _with_cookies = begin(local, 4);
-    let now = counters(&scan());
+    let snapshot = scan();
+    let now = counters(&snapshot);
     assert_eq!(now.cookies_sent - before.cookies_sent, 4);
     assert_eq!(now.full_with_cookies - before.full_with_cookies, 4);
-    assert_eq!((now.cookies_when, now.full_with_drops), (Some(1), 0));
-    assert!(now.max_backlog.is_some_and(|limit| limit > 0));
+    assert_eq!((settings(&snapshot).cookies, now.full_with_drops), (1, 0));
+    assert!(settings(&snapshot).max_backlog > 0);
 
     set_cookies("0");
     let _dropped = begin(local, 2);
-    let now = counters(&scan());
+    let snapshot = scan();
+    let now = counters(&snapshot);
     // A client tries again.
-    assert!(now.cookies_when == Some(0) && now.full_with_drops >= 2);
+    assert!(settings(&snapshot).cookies == 0 && now.full_with_drops >= 2);
     assert_eq!(now.cookies_sent - before.cookies_sent, 4);
     let port = at_port(local);
     let json = tcpleak(&format!("scan --json {port}")).json();
@@ -170,7 +177,7 @@ fn of_a_shared_address_only_the_whole_is_told() {
         let snapshot = collect(&every_socket(SourceChoice::SockDiag)).unwrap();
         let rows = snapshot.sockets.iter();
         let rows = rows.filter(|row| row.state == TcpState::SynRecv);
-        (rows.count() as u32, snapshot)
+        (rows.count(), snapshot)
     };
     hear_only_syns(&first);
     hear_only_syns(&second);

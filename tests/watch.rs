@@ -4,13 +4,17 @@
 
 mod support;
 
+use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
@@ -31,7 +35,7 @@ impl Watch {
     /// `tcpleak watch --json --interval 100ms ARGUMENTS`
     fn start(arguments: &str) -> Watch {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tcpleak"))
-            .args(["watch", "--json", "--interval", "100ms"])
+            .args(["watch", "--netns", "self", "--json", "--interval", "100ms"])
             .args(arguments.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -54,6 +58,18 @@ impl Watch {
                 .unwrap_or_else(|| panic!("no {kind}: {:#?}", self.seen));
             if event["kind"] == kind {
                 return event;
+            }
+        }
+    }
+
+    /// Waits for so many looks, of a watch that reports each; and the last report.
+    fn looks(&mut self, count: u32) -> Value {
+        let mut left = count;
+        loop {
+            let line = self.next().expect("it goes on");
+            left -= u32::from(line["schema"] == "tcpleak.report/1");
+            if left == 0 {
+                return line;
             }
         }
     }
@@ -87,7 +103,7 @@ fn send(pid: u32, signal: Signal) {
 }
 
 fn kinds(events: &[Value]) -> Vec<&str> {
-    let kinds = events.iter().map(|event| event["kind"].as_str().unwrap());
+    let kinds = events.iter().filter_map(|event| event["kind"].as_str());
     kinds.filter(|kind| *kind != "late").collect()
 }
 
@@ -103,24 +119,116 @@ fn one_in_one_out_makes_the_missed_wakeup_certain() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
+    const EXCHANGE: &str = "one-in-one-out";
     let case = start("edge-triggered-missed-wakeup");
-    let mut watch = Watch::start(&at_port(case.address()));
-    assert_eq!(
-        watch.until("appeared")["finding"]["id"],
-        "accept-queue-leak"
-    );
+    let port = at_port(case.address());
+    let confidence = |event: &Value| {
+        let cause = &event["finding"]["cause"];
+        assert_eq!(cause["id"], "edge-triggered-missed-wakeup");
+        cause["confidence"].as_str().unwrap().to_owned()
+    };
+    let mut watch = Watch::start(&format!("--report-every 1 {port}"));
+    let appeared = watch.until("appeared");
+    assert_eq!(appeared["finding"]["id"], "accept-queue-leak");
     watch.until("not-moving");
-    let _newcomer = case.connect().unwrap();
-    let event = watch.until("one-in-one-out");
-    let cause = &event["finding"]["cause"];
-    assert_eq!(cause["id"], "edge-triggered-missed-wakeup");
-    assert_eq!(cause["confidence"], "certain");
+    let mut newcomers = Vec::new();
+    for expect in ["likely", "likely", "certain"] {
+        watch.looks(4);
+        newcomers.push(case.connect().unwrap());
+        assert_eq!(confidence(&watch.until(EXCHANGE)), expect);
+    }
     let (status, seen) = watch.end(Signal::INT);
     assert_eq!(status, 1);
     assert_eq!(
         kinds(&seen),
-        ["appeared", "not-moving", "one-in-one-out", "summary"]
+        [
+            "appeared",
+            "not-moving",
+            EXCHANGE,
+            EXCHANGE,
+            EXCHANGE,
+            "summary"
+        ]
     );
+
+    // Of a queue that has not moved for a long time one is enough.
+    let mut watch = Watch::start(&format!("--report-every 1 {port}"));
+    watch.looks(23);
+    newcomers.push(case.connect().unwrap());
+    assert_eq!(confidence(&watch.until(EXCHANGE)), "certain");
+}
+
+/// A correct server that accepts no more than two at a time, as Go's LimitListener: each client
+/// that ends lets one in, and comes again at once. One in, one out, and no wake-up is missed.
+#[test]
+fn a_limit_on_connections_is_no_missed_wakeup() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    const ROUNDS: usize = 5;
+    let listener = listen_at(LOOPBACK).open().unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut clients: VecDeque<TcpStream> = (0..6).map(|_| connect(address)).collect();
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let server = scope.spawn(|| limited_server(&listener, 2, &ended));
+        let end = EndWithOwner(&ended);
+        let options = "--accept-age 200ms --report-every 1";
+        let mut watch = Watch::start(&format!("{options} {}", at_port(address)));
+        watch.until("not-moving");
+        let mut lengths = Vec::new();
+        for _ in 0..ROUNDS {
+            watch.looks(4);
+            drop(clients.pop_front());
+            clients.push_back(connect(address));
+            lengths.push(watch.looks(2)["listeners"][0]["accept_queue"].clone());
+        }
+        assert_eq!(lengths, [4; ROUNDS], "as long as before, each time");
+        let (status, seen) = watch.end(Signal::INT);
+        assert_eq!(status, 1);
+        drop(end);
+        // It sleeps until something comes.
+        drop(clients);
+        assert!(server.join().unwrap() >= 2 + ROUNDS, "it has accepted");
+        for event in &seen {
+            assert_ne!(event["kind"], "one-in-one-out", "{event:#}");
+            let finding = &event["finding"];
+            assert_ne!(finding["cause"]["confidence"], "certain", "{event:#}");
+        }
+        let last = seen.last().unwrap();
+        assert_eq!(last["totals"]["open"][0]["id"], "accept-queue-leak");
+    });
+}
+
+/// An edge-triggered server that accepts while it has fewer than `limit` connections, whenever one
+/// comes or goes. How many it has accepted, once it has `ended`.
+fn limited_server(listener: &TcpListener, limit: usize, ended: &AtomicBool) -> usize {
+    const LISTENER: u64 = u64::MAX;
+    listener.set_nonblocking(true).unwrap();
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    let add = |member: BorrowedFd<'_>, number: u64| {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        epoll::add(&set, member, epoll::EventData::new_u64(number), flags).unwrap();
+    };
+    add(listener.as_fd(), LISTENER);
+    let (mut open, mut accepted) = (HashMap::new(), 0);
+    while !ended.load(Ordering::Relaxed) {
+        let mut events = Vec::with_capacity(8);
+        let wait = || epoll::wait(&set, spare_capacity(&mut events), None);
+        rustix::io::retry_on_intr(wait).unwrap();
+        // Whatever has come on a connection is its end.
+        for event in &events {
+            open.remove(&event.data.u64());
+        }
+        while open.len() < limit
+            && let Ok((connection, _)) = listener.accept()
+        {
+            accepted += 1;
+            add(connection.as_fd(), accepted);
+            open.insert(accepted, connection);
+        }
+    }
+    usize::try_from(accepted).unwrap()
 }
 
 #[test]
@@ -169,7 +277,7 @@ fn a_server_on_the_same_port_is_another_one() {
 /// Sockets in CLOSE_WAIT that this process holds, one more whenever it is told.
 struct Leak {
     listener: TcpListener,
-    kept: Vec<std::net::TcpStream>,
+    kept: Vec<TcpStream>,
 }
 
 impl Leak {
@@ -392,7 +500,7 @@ fn a_program_runs_for_each_new_finding() {
 fn run_with_exec(command: &str, arguments: &str) -> support::command::Outcome {
     support::command::run(
         Command::new(env!("CARGO_BIN_EXE_tcpleak"))
-            .args(["watch", "--json", "--exec", command])
+            .args(["watch", "--netns", "self", "--json", "--exec", command])
             .args(arguments.split_whitespace()),
     )
 }

@@ -2,30 +2,14 @@
 
 use std::path::Path;
 
-use super::census::Namespaces;
-use crate::model::{Coverage, Gap, GapKind, count_of};
+use crate::model::{Coverage, Gap, GapKind};
 
 /// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the first pid namespace of the machine.
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Counts namespaces and notes those parts of the machine that are out of sight.
-pub(super) fn begin(proc_root: &Path, namespaces: &Namespaces) -> Coverage {
-    let mut coverage = Coverage {
-        netns_total: 1,
-        netns_read: 1,
-        ..Coverage::default()
-    };
-    let others = namespaces.others.len() as u64;
-    if others > 0 {
-        coverage.netns_total += others;
-        coverage.gaps.push(Gap {
-            kind: GapKind::Sockets,
-            what: format!("sockets of {}", count_of(others, "other network namespace")),
-            why: "this version reads the network namespace it runs in".into(),
-            needs: Some("nsenter --net=/proc/PID/ns/net tcpleak scan".into()),
-            count: others,
-        });
-    }
+/// Notes those parts of the machine that are out of sight.
+pub(super) fn begin(proc_root: &Path) -> Coverage {
+    let mut coverage = Coverage::default();
     let pid_namespace = std::fs::read_link(proc_root.join("self/ns/pid"));
     let is_first = match &pid_namespace {
         Ok(target) => target.as_os_str() == FIRST_PID_NAMESPACE,

@@ -20,14 +20,15 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, getxattr, readlinkat_raw};
 use rustix::io::Errno;
 
-use super::census::{Namespaces, namespace, table_file};
+use super::census::{Namespaces, namespace};
 use super::descriptors::{SocketDescriptor, open_directory, process_ids, start_time};
-use super::tables::{Place, Protocol, Seen, TableError, Tables};
+use super::places::Place;
+use super::tables::{Protocol, Seen, TableError, Tables};
 use super::{Request, SourceChoice};
-use crate::kernel::{fd_link, mountinfo, netstat};
+use crate::kernel::{fd_link, netstat};
 use crate::model::{
-    Coverage, DeadSocketSearch, Fact, Gap, GapKind, HeldDescriptor, Inode, ProcessId, Unknown,
-    count_of,
+    Coverage, DeadSocketSearch, Fact, Gap, GapKind, HeldDescriptor, Inode, Netns, ProcessId,
+    Unknown, count_of,
 };
 
 /// From how many sockets on the descriptors are walked. A healthy machine has a few fresh or bound
@@ -73,11 +74,11 @@ impl Counts {
             allocated: netstat::sockets_allocated(&own)?,
             in_tables: netstat::sockets_in_use(&own, b"TCP")? + v6("thread-self").unwrap_or(0),
         };
-        for pid in namespaces.others.values() {
-            let process = pid.to_string();
-            let v4 = read(&process, "sockstat").ok();
+        let others = namespaces.places.values().filter(|place| !place.own);
+        for process in others.filter_map(|place| place.processes.first()) {
+            let v4 = read(process, "sockstat").ok();
             let v4 = v4.and_then(|text| netstat::sockets_in_use(&text, b"TCP"));
-            counts.in_tables += v4.unwrap_or(0) + v6(&process).unwrap_or(0);
+            counts.in_tables += v4.unwrap_or(0) + v6(process).unwrap_or(0);
         }
         // Sockets that were made meanwhile are in some table, and must not make up for dead ones;
         // those that were closed are in none, and the next read does not have them any more.
@@ -163,11 +164,11 @@ impl<'a> Search<'a> {
     fn finish(mut self) -> (Vec<HeldDescriptor>, DeadSocketSearch) {
         let watched = self.looked.elapsed();
         if !self.suspects.is_empty() {
-            for (inode, place) in std::mem::take(&mut self.places) {
-                if self.strike_out(&place).is_err() && !self.has_vanished(inode, &place) {
+            for place in std::mem::take(&mut self.places).into_values() {
+                if self.strike_out(&place).is_err() && !self.has_vanished(&place) {
                     self.every_table = false;
                     // Without the nearest table the first look stands alone.
-                    if place == Place::Own {
+                    if place.own {
                         self.suspects.clear();
                     }
                 }
@@ -186,22 +187,8 @@ impl<'a> Search<'a> {
     /// Takes everything off that is in the table of a namespace in which a process lives, or which
     /// is mounted.
     fn read_tables(&mut self, namespaces: &Namespaces) {
-        let own = namespaces.own.map(|inode| (inode, Place::Own));
-        let others = namespaces
-            .others
-            .iter()
-            .map(|(inode, pid)| (*inode, Place::Process(pid.to_string())));
-        let mounted = std::fs::read(self.tables.proc_root.join("thread-self/mountinfo"));
-        let mounted = mountinfo::network_namespaces(&mounted.unwrap_or_default());
-        let mounted = mounted
-            .into_iter()
-            .map(|(inode, path)| (inode, Place::Mount(path)));
-        let mut places: BTreeMap<u64, Place> = BTreeMap::new();
-        for (inode, place) in own.into_iter().chain(others).chain(mounted) {
-            places.entry(inode).or_insert(place);
-        }
-        for (inode, place) in places {
-            self.read_table(inode, place);
+        for (inode, place) in &namespaces.places {
+            self.read_table(*inode, place.clone());
         }
     }
 
@@ -215,7 +202,11 @@ impl<'a> Search<'a> {
                 let thread = format!("{pid}/task/{tid}");
                 match namespace(self.root.as_fd(), &thread) {
                     Ok(inode) if self.places.contains_key(&inode) => {}
-                    Ok(inode) => self.read_table(inode, Place::Process(thread)),
+                    Ok(inode) => {
+                        let processes = vec![thread];
+                        let place = Place::new(Netns(inode));
+                        self.read_table(inode, Place { processes, ..place });
+                    }
                     // The thread has ended.
                     Err(Errno::NOENT | Errno::SRCH) => {}
                     Err(_) => self.every_table = false,
@@ -230,7 +221,7 @@ impl<'a> Search<'a> {
                 self.every_table &= seen == Seen::Everything;
                 self.places.insert(inode, place);
             }
-            Err(_) if self.has_vanished(inode, &place) => {}
+            Err(_) if self.has_vanished(&place) => {}
             Err(error) => {
                 self.every_table = false;
                 self.unread.get_or_insert((0, error)).0 += 1;
@@ -238,18 +229,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The process that stood for a namespace has ended. If the namespace has not, the suspects
+    /// The processes that stood for a namespace have ended. If the namespace has not, the suspects
     /// among its other processes are dropped as those whose table was not read.
-    fn has_vanished(&self, inode: u64, place: &Place) -> bool {
-        let Place::Process(process) = place else {
-            return false;
-        };
-        let root = self.root.as_fd();
-        match namespace(root, process) {
-            Ok(now) => now != inode,
-            Err(Errno::NOENT | Errno::SRCH) => true,
-            Err(_) => table_file(root, process) != Some(inode),
-        }
+    fn has_vanished(&self, place: &Place) -> bool {
+        let is_gone = || place.directory(self.tables.proc_root).is_none();
+        !place.own && place.mounts.is_empty() && is_gone()
     }
 
     fn report(&mut self, processes_somewhere: u64, coverage: &mut Coverage) {

@@ -11,7 +11,9 @@
 
 mod census;
 mod cgroups;
+mod choice;
 mod closed;
+mod counters;
 mod coverage;
 mod crowded;
 mod dead_sockets;
@@ -22,9 +24,12 @@ mod focus;
 mod host;
 mod look;
 mod netlink;
+mod opening;
 mod owners;
 mod peers;
+mod places;
 mod port;
+mod proc_tables;
 mod processes;
 mod queues;
 mod session;
@@ -35,7 +40,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::{Fact, Focus, OwnerSource, Snapshot, TcpState, Unknown};
+use crate::model::{Fact, Focus, NetnsChoice, OwnerSource, Snapshot, TcpState, Unknown};
 use crowded::Crowd;
 use dead_sockets::Hunt;
 use look::Look;
@@ -49,6 +54,8 @@ pub struct Request {
     pub source: SourceChoice,
     /// Which entries to read.
     pub entries: Entries,
+    /// In which network namespaces; in all if none is named.
+    pub netns: Vec<NetnsChoice>,
     /// From which wait on an accept queue is suspect and looked at a second time.
     pub accept_age: Duration,
     /// From which age on a socket in CLOSE_WAIT is suspect and its holder looked at closely.
@@ -99,6 +106,22 @@ pub enum CollectError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// There is no such network namespace, or it cannot be told.
+    #[error("no network namespace {choice}: {error}")]
+    Netns {
+        /// What was asked for.
+        choice: NetnsChoice,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The network namespace that was asked for can neither be entered nor read.
+    #[error("cannot read the sockets of {namespace}: {why}")]
+    Closed {
+        /// Which one.
+        namespace: String,
+        /// Why it could not be entered.
+        why: String,
+    },
     /// Neither source can be had.
     #[error("cannot read sockets: sock_diag: {sock_diag}; {path}: {proc}")]
     NoSource {
@@ -138,9 +161,10 @@ fn look(
     let taken_at = SystemTime::now();
     let root = &request.proc_root;
     let census = census::take(root);
-    let mut coverage = coverage::begin(root, &census.namespaces);
+    let mut coverage = coverage::begin(root);
     let all_processes = coverage.owners_complete();
-    let mut sockets = Sockets::open(request, &mut coverage)?;
+    let places = choice::resolve(&request.netns, &census.namespaces, root)?;
+    let mut sockets = Sockets::open(request, &places, &mut coverage)?;
     let is_list = matches!(request.entries, Entries::InStates(_));
 
     let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
@@ -201,7 +225,7 @@ fn look(
         taken_at,
         duration: started.elapsed(),
         host: host::host(),
-        socket_source: sockets.source(),
+        namespaces: sockets.namespaces(root, &places),
         owner_source: if wanted.is_empty() {
             OwnerSource::None
         } else {
@@ -216,9 +240,6 @@ fn look(
         dead_sockets,
         dead_socket_search,
         cgroups,
-        listen_counters: host::listen_counters(root),
-        ephemeral_ports: host::ephemeral_ports(root),
-        sockets_in_use: host::sockets_in_use(root),
         file_table: host::file_table(root),
         coverage,
     })

@@ -68,12 +68,11 @@ impl Session {
             self.reads.pop_front();
         }
         let (at, read) = self.reads.front()?;
-        let sockets = read.sockets.clone();
         Some((
             *at,
             QueueRead {
                 after: Duration::ZERO,
-                sockets,
+                ..read.clone()
             },
         ))
     }

@@ -66,7 +66,7 @@ impl<'a> LastSaid<'a> {
         if matches!(&self.children, Some(known) if Arc::ptr_eq(known, children)) {
             return;
         }
-        let source = phrase::socket_source(table);
+        let source = phrase::socket_source(table, listener.entry.netns);
         let mut on_them = Vec::new();
         if let Some(oldest) = children.first() {
             on_them.push(Evidence::new(
@@ -93,7 +93,7 @@ pub(super) fn evidence<'a>(
     table: &SocketTable<'_>,
     said: &mut LastSaid<'a>,
 ) -> Vec<Evidence> {
-    let source = phrase::socket_source(table);
+    let source = phrase::socket_source(table, listener.entry.netns);
     let limit = listener
         .backlog
         .map_or("an unknown limit".into(), |limit| limit.to_string());
@@ -145,9 +145,9 @@ pub(super) fn syn_queue(listener: &Listener<'_>, table: &SocketTable<'_>) -> Opt
         true => "on its address, which it shares",
         false => "in its SYN queue",
     };
-    let counters = table.snapshot.listen_counters.known();
-    let cookies_when = counters.and_then(|counters| counters.syn?.cookies_when);
-    let full = match cookies_when {
+    let namespace = table.snapshot.namespace(listener.entry.netns);
+    let cookies = namespace.and_then(|namespace| Some(namespace.syn_settings?.cookies));
+    let full = match cookies {
         _ if listener.syn_queue_is_full() != Some(true) => "",
         Some(0) => ": it is full, and further SYNs are dropped (net.ipv4.tcp_syncookies is 0)",
         Some(_) => ": it is full, and further SYNs are answered with SYN cookies",
@@ -155,7 +155,10 @@ pub(super) fn syn_queue(listener: &Listener<'_>, table: &SocketTable<'_>) -> Opt
     };
     Some(Evidence::new(
         format!("{handshakes} in progress {where_}{full}"),
-        format!("{}, SYN_RECV", phrase::socket_source(table)),
+        format!(
+            "{}, SYN_RECV",
+            phrase::socket_source(table, listener.entry.netns)
+        ),
     ))
 }
 
@@ -220,13 +223,14 @@ fn unread(listener: &Listener<'_>, source: &str) -> Option<Evidence> {
 }
 
 /// Commands that show a queue by hand.
-pub(super) fn confirm(listener: &Listener<'_>) -> Vec<String> {
+pub(super) fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
     let port = listener.entry.local.port();
-    let mut commands = vec![format!("ss -ntlp 'sport = :{port}'")];
+    let command = |text: String| phrase::command(text, listener.entry.netns, table);
+    let mut commands = vec![command(format!("ss -ntlp 'sport = :{port}'"))];
     if !listener.children.is_empty() {
-        commands.push(format!(
+        commands.push(command(format!(
             "ss -ntie state established state close-wait 'sport = :{port}'"
-        ));
+        )));
     }
     if let Some(holder) = listener.holders.first() {
         let paths: Vec<String> = phrase::paths(holder).take(3).collect();

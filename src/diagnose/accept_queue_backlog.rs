@@ -47,7 +47,7 @@ fn finding<'a>(
         confidence: Confidence::Certain,
         summary: format!(
             "{connections} {verb} in the accept queue of {}{oldest}{}; {holders}",
-            listener.entry.local,
+            phrase::address(listener.entry, table),
             rate.unwrap_or_default(),
         ),
         subject: accept_queue::subject(listener),
@@ -64,7 +64,7 @@ fn finding<'a>(
             }
         }
         .into(),
-        confirm: accept_queue::confirm(listener),
+        confirm: accept_queue::confirm(listener, table),
     }
 }
 

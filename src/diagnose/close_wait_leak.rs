@@ -80,6 +80,7 @@ fn finding(
         Some(Direction::Inbound) => format!("on local port {} (inbound)", &key.endpoint[1..]),
         None => format!("on local port {}", &key.endpoint[1..]),
     };
+    let where_ = where_ + &table.snapshot.in_namespace(key.netns);
     let holders = &sockets[0].holders;
     let sockets_are = count_of(count, "socket");
     let keeps = match holders.len() {
@@ -119,7 +120,7 @@ fn finding(
         cause: Some(why.cause),
         other_causes: why.other_causes,
         evidence,
-        confirm: confirm(&key, sockets),
+        confirm: confirm(&key, sockets, table),
     }
 }
 
@@ -170,7 +171,7 @@ fn confidence(sockets: &[&CloseWait<'_>], thresholds: &Thresholds) -> Confidence
 }
 
 fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence> {
-    let source = phrase::socket_source(table);
+    let source = phrase::socket_source(table, sockets[0].entry.netns);
     let mut evidence = Vec::new();
     let ages = || sockets.iter().filter_map(|socket| socket.age);
     if let (Some(oldest), Some(youngest)) = (ages().max(), ages().min()) {
@@ -267,17 +268,18 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
     evidence
 }
 
-fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {
+fn confirm(key: &Key, sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<String> {
+    let command = |text: String| phrase::command(text, key.netns, table);
     let filter = match key.direction {
         Some(Direction::Outbound) => format!("'dst = {}'", sockets[0].entry.remote),
         _ => format!("'sport = {}'", key.endpoint),
     };
-    let mut commands = vec![format!("ss -ntpi state close-wait {filter}")];
+    let mut commands = vec![command(format!("ss -ntpi state close-wait {filter}"))];
     if let Some(holder) = sockets[0].holders.first() {
-        commands.push(format!(
+        commands.push(command(format!(
             "lsof -nP -a -p {} -iTCP -sTCP:CLOSE_WAIT",
             holder.id.pid
-        ));
+        )));
     }
     commands
 }

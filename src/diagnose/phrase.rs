@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::join::{FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, Unknown, count_of,
-    human_duration, printable,
+    Evidence, Fact, Netns, Process, ProcessId, Runtime, SocketEntry, SocketSource, Unknown,
+    count_of, human_duration, printable,
 };
 
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
@@ -163,12 +163,26 @@ pub(super) fn join_words(words: &[String]) -> String {
     }
 }
 
-/// Where socket entries of this snapshot were read.
-pub(super) fn socket_source(table: &SocketTable<'_>) -> &'static str {
-    match table.snapshot.socket_source {
-        SocketSource::SockDiag => "sock_diag",
-        SocketSource::ProcNetTcp => "/proc/net/tcp, /proc/net/tcp6",
+/// Where the socket entries of a namespace were read.
+pub(super) fn socket_source(table: &SocketTable<'_>, netns: Netns) -> &'static str {
+    let namespace = table.snapshot.namespace(netns);
+    match namespace.and_then(|one| Some((one.own, one.source.known()?))) {
+        Some((true, SocketSource::ProcNetTcp)) => "/proc/net/tcp, /proc/net/tcp6",
+        Some((false, SocketSource::ProcNetTcp)) => "/proc/PID/net/tcp, tcp6",
+        Some((_, SocketSource::SockDiag)) | None => "sock_diag",
     }
+}
+
+/// `127.0.0.1:80`, and `127.0.0.1:80 in netns web` where the own namespace is not meant.
+pub(super) fn address(entry: &SocketEntry, table: &SocketTable<'_>) -> String {
+    let place = table.snapshot.in_namespace(entry.netns);
+    format!("{}{place}", entry.local)
+}
+
+/// A command that looks at sockets of a namespace, as it is to be typed.
+pub(super) fn command(command: String, netns: Netns, table: &SocketTable<'_>) -> String {
+    let namespace = table.snapshot.namespace(netns);
+    namespace.map_or(command.clone(), |namespace| namespace.command(&command))
 }
 
 /// `/proc/4866/fd/3` for each holder, the first ones.
@@ -236,7 +250,7 @@ pub(super) fn far_ends<'e>(
         parts.push(format!("{rest} others"));
     }
     if gone > 0 {
-        parts.push(format!("{gone} in no table of this namespace"));
+        parts.push(format!("{gone} in no table of their namespace"));
     }
     if elsewhere > 0 {
         parts.push(format!("{elsewhere} not looked up"));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::event::Measures;
-use super::key::{GroupKey, SocketKey};
+use super::key::SocketKey;
 use super::series::{Series, time_for};
 use crate::join::CloseWait;
 use crate::model::{DescriptorUse, human_duration, printable};
@@ -98,7 +98,7 @@ impl Group {
     }
 
     /// That the group grows, when it is worth telling: first, and whenever it has doubled since.
-    pub(super) fn growth(&mut self, key: &GroupKey) -> Option<(String, Measures)> {
+    pub(super) fn growth(&mut self, place: &str) -> Option<(String, Measures)> {
         let growth = self.rate()?;
         let count = self.counts.last()?;
         if count < self.told.saturating_mul(2) {
@@ -111,8 +111,7 @@ impl Group {
         };
         let rate = growth.rate;
         let mut summary = format!(
-            "the sockets in CLOSE_WAIT{who} {} grow by {rate:.1} a second, to {count} now",
-            key.place()
+            "the sockets in CLOSE_WAIT{who} {place} grow by {rate:.1} a second, to {count} now"
         );
         if let (Some((open, limit)), Some(time_left)) = (growth.used, growth.time_left) {
             summary += &format!(

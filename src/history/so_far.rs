@@ -70,7 +70,7 @@ impl History {
     /// What the newest `at_most` looks have seen of sockets in CLOSE_WAIT, in a stable order.
     pub fn close_wait(&self, at_most: usize) -> Vec<CloseWaitSoFar> {
         let mut groups: Vec<_> = self.groups.iter().collect();
-        groups.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        groups.sort_unstable_by_key(|(key, _)| *key);
         let so_far = groups.into_iter().map(|(key, group)| {
             let growth = group.rate();
             CloseWaitSoFar {

@@ -1,65 +1,98 @@
 //! SYN queues through time: that one is full shows by what the namespace's counters say of the time
 //! between two looks, and whose it is by its length now.
 
+use std::collections::HashMap;
+
 use super::event::Measures;
 use super::key::ListenerKey;
-use crate::model::{Severity, Subject, SynCounters, count_of};
+use crate::model::{Namespace, Netns, Subject, SynCounters, count_of};
 use crate::report::Report;
 
-/// The SYN queues of one namespace.
+/// The SYN queues of all namespaces.
 #[derive(Debug, Default)]
-pub(super) struct SynQueues {
-    before: Option<SynCounters>,
+pub(super) struct SynQueues(HashMap<Netns, Before>);
+
+/// A namespace at the look before.
+#[derive(Debug)]
+struct Before {
+    counters: SynCounters,
     was_full: bool,
 }
 
 /// A SYN queue was full between two looks, and not in the look before.
 #[derive(Debug, PartialEq)]
 pub(super) struct BecameFull {
-    pub(super) severity: Severity,
     pub(super) subject: Option<Subject>,
     pub(super) summary: String,
     pub(super) measures: Measures,
 }
 
 impl SynQueues {
-    pub(super) fn look(&mut self, report: &Report<'_>) -> Option<BecameFull> {
-        let counters = report.table.snapshot.listen_counters.known();
-        let now = counters.and_then(|counters| counters.syn);
-        let before = std::mem::replace(&mut self.before, now);
-        let turned_away = now
-            .zip(before)
-            .and_then(|(now, before)| turned_away(now, before));
-        let was_full = std::mem::replace(&mut self.was_full, turned_away.is_some());
-        let (count, what) = turned_away.filter(|_| !was_full)?;
-        let listeners = report.table.listeners.iter();
-        let mut full = listeners
-            .filter(|listener| listener.syn_recv > 0 && !listener.shares_syn_queue)
-            .filter(|listener| listener.syn_queue_is_full() != Some(false));
-        let (whose, listener) = match (full.next(), full.next()) {
-            (Some(one), None) => (
-                format!("the SYN queue of {} is", one.entry.local),
-                Some(one),
-            ),
-            (None, _) => ("a SYN queue was".to_owned(), None),
-            (Some(_), Some(_)) => ("several SYN queues are".to_owned(), None),
-        };
-        Some(BecameFull {
-            severity: Severity::Warning,
-            subject: listener.map(|listener| ListenerKey::of(listener).subject()),
-            summary: format!("{whose} full: {what} since the last look"),
-            measures: Measures {
-                count: listener.map(|listener| listener.syn_recv.into()),
-                came: Some(count),
-                ..Measures::default()
-            },
-        })
+    /// In every namespace; `title` is said behind an address there.
+    pub(super) fn look(
+        &mut self,
+        report: &Report<'_>,
+        title: impl Fn(Netns) -> String,
+    ) -> Vec<BecameFull> {
+        let (mut now, mut became_full) = (HashMap::new(), Vec::new());
+        for namespace in &report.table.snapshot.namespaces {
+            let counters = namespace.listen_counters.known();
+            let Some(counters) = counters.and_then(|counters| counters.syn) else {
+                continue;
+            };
+            let before = self.0.get(&namespace.id);
+            let turned_away =
+                before.and_then(|before| turned_away(namespace, counters, before.counters));
+            let was_full = turned_away.is_some();
+            now.insert(namespace.id, Before { counters, was_full });
+            if before.is_some_and(|before| !before.was_full) {
+                let is_full = |away| full(away, namespace.id, report, &title(namespace.id));
+                became_full.extend(turned_away.map(is_full));
+            }
+        }
+        self.0 = now;
+        became_full
+    }
+}
+
+/// Whose queue it was: of one listener, if exactly one has a full queue now.
+fn full(
+    (count, what): (u64, String),
+    netns: Netns,
+    report: &Report<'_>,
+    title: &str,
+) -> BecameFull {
+    let here = report.table.listeners.iter();
+    let mut full = here
+        .filter(|listener| listener.entry.netns == netns)
+        .filter(|listener| listener.syn_recv > 0 && !listener.shares_syn_queue)
+        .filter(|listener| listener.syn_queue_is_full() != Some(false));
+    let (whose, listener) = match (full.next(), full.next()) {
+        (Some(one), None) => {
+            let whose = format!("the SYN queue of {}{title} is", one.entry.local);
+            (whose, Some(one))
+        }
+        (None, _) => (format!("a SYN queue{title} was"), None),
+        (Some(_), Some(_)) => (format!("several SYN queues{title} are"), None),
+    };
+    BecameFull {
+        subject: listener.map(|listener| ListenerKey::of(listener).subject()),
+        summary: format!("{whose} full: {what} since the last look"),
+        measures: Measures {
+            count: listener.map(|listener| listener.syn_recv.into()),
+            came: Some(count),
+            ..Measures::default()
+        },
     }
 }
 
 /// How many SYNs found a SYN queue full, and what became of them. With cookies always, that cannot be
 /// told.
-fn turned_away(now: SynCounters, before: SynCounters) -> Option<(u64, String)> {
+fn turned_away(
+    namespace: &Namespace,
+    now: SynCounters,
+    before: SynCounters,
+) -> Option<(u64, String)> {
     let dropped = now.full_with_drops.saturating_sub(before.full_with_drops);
     let cookies = now.cookies_sent.saturating_sub(before.cookies_sent);
     if dropped > 0 {
@@ -68,7 +101,7 @@ fn turned_away(now: SynCounters, before: SynCounters) -> Option<(u64, String)> {
         return Some((dropped, text));
     }
     let sent = format!("{} sent", count_of(cookies, "SYN cookie"));
-    (cookies > 0 && now.cookies_mean_full()).then_some((cookies, sent))
+    (cookies > 0 && namespace.cookies_mean_full()).then_some((cookies, sent))
 }
 
 #[cfg(test)]
@@ -78,7 +111,7 @@ mod tests {
     use super::*;
     use crate::diagnose::test_table::snapshot;
     use crate::join::test_rows::connection;
-    use crate::model::{Fact, ListenCounters, Queues, TcpState};
+    use crate::model::{Fact, ListenCounters, Queues, Severity, SynSettings, TcpState};
 
     /// Looks at a listener with a limit of 2 and so many handshakes, and these counters.
     fn look(
@@ -97,7 +130,6 @@ mod tests {
             syn: Some(SynCounters {
                 cookies_sent: sent,
                 full_with_drops: dropped,
-                cookies_when: Some(when),
                 ..SynCounters::default()
             }),
             ..ListenCounters::default()
@@ -109,7 +141,11 @@ mod tests {
             row
         });
         let mut taken = snapshot(handshakes.chain([listener]).collect());
-        taken.listen_counters = Fact::Known(counters);
+        taken.namespaces[0].listen_counters = Fact::Known(counters);
+        taken.namespaces[0].syn_settings = Some(SynSettings {
+            cookies: when,
+            max_backlog: 128,
+        });
         let events = watch.take(&taken);
         let mut told = events
             .into_iter()
@@ -137,7 +173,7 @@ mod tests {
         check(0, 20, None);
         // By the time of the look there was room again.
         check(
-            2,
+            1,
             21,
             Some("a SYN queue was full: 1 SYN cookie sent since the last look"),
         );

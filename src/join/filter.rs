@@ -5,16 +5,16 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{CloseWait, Holder, Listener, SocketTable, service_of};
-use crate::model::{Focus, Process, ProcessId, Service, SocketEntry, TcpState};
+use crate::model::{Focus, Netns, Process, ProcessId, Service, SocketEntry, TcpState};
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
 ///
 /// Where no holder of a socket is known, the cgroup in which it was opened stands for that of its
 /// holder.
 ///
-/// What is said about a process and not about its sockets passes by its pid, name and cgroup. A socket in
-/// no table has no addresses: with ports or remote addresses given, the process passes only if it
-/// is known to hold a socket that does.
+/// What is said about a process and not about its sockets passes by its pid, name and cgroup. A
+/// socket in no table has no addresses: with ports, remote addresses or namespaces given, the
+/// process passes only if it is known to hold a socket that does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Local or remote ports.
@@ -31,6 +31,8 @@ pub struct Filter {
     pub units: Vec<String>,
     /// Beginnings of uids of Kubernetes pods that holders are in.
     pub pods: Vec<String>,
+    /// Network namespaces.
+    pub netns: Vec<Netns>,
 }
 
 /// `ADDR`, `ADDR/LEN`, `ADDR:PORT`, `[ADDR6]:PORT`, `ADDR/LEN:PORT`.
@@ -82,7 +84,8 @@ impl Filter {
             let mut children = listener.children.iter();
             children.any(|child| self.takes_remote(child.entry.remote))
         };
-        self.takes_port(listener.entry.local.port())
+        self.takes_netns(listener.entry)
+            && self.takes_port(listener.entry.local.port())
             && self.takes_holders(&listener.holders, listener.entry, table)
             && (self.remotes.is_empty() || remote())
     }
@@ -110,7 +113,13 @@ impl Filter {
 
     pub(super) fn takes_addresses(&self, row: &SocketEntry) -> bool {
         let remote_port = row.state != TcpState::Listen && self.takes_port(row.remote.port());
-        (self.takes_port(row.local.port()) || remote_port) && self.takes_remote(row.remote)
+        self.takes_netns(row)
+            && (self.takes_port(row.local.port()) || remote_port)
+            && self.takes_remote(row.remote)
+    }
+
+    fn takes_netns(&self, row: &SocketEntry) -> bool {
+        self.netns.is_empty() || self.netns.contains(&row.netns)
     }
 
     fn takes_port(&self, port: u16) -> bool {
@@ -172,7 +181,8 @@ impl Filter {
         process: Option<&Process>,
         holds_what_passes: bool,
     ) -> bool {
-        let by_addresses = !self.ports.is_empty() || !self.remotes.is_empty();
+        let by_addresses =
+            !self.ports.is_empty() || !self.remotes.is_empty() || !self.netns.is_empty();
         (self.pids.is_empty() || self.pids.contains(&id.pid))
             && (self.processes.is_empty() || self.takes_name(process))
             && (!self.asks_for_services()

@@ -9,6 +9,7 @@ mod close_wait;
 mod descriptors;
 mod filter;
 mod queue;
+mod syn_queue;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
@@ -207,12 +208,12 @@ impl<'a> SocketTable<'a> {
 }
 
 /// The rows of the first look, replaced by those of the last read of the queues where there are
-/// any for a port.
+/// any for a port of their namespace.
 fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
     let Some(last) = snapshot.queue_reads.last() else {
         return snapshot.sockets.iter().collect();
     };
-    let read_again: HashSet<u16> = {
+    let read_again: HashSet<(Netns, u16)> = {
         let queued = |row: &&SocketEntry| {
             matches!(
                 row.queues,
@@ -226,7 +227,7 @@ fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
             .sockets
             .iter()
             .filter(queued)
-            .map(|row| row.local.port())
+            .map(|row| (row.netns, row.local.port()))
             .collect()
     };
     let superseded = |row: &SocketEntry| {
@@ -234,7 +235,7 @@ fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
             row.state,
             TcpState::Listen | TcpState::CloseWait | TcpState::SynRecv
         ) || row.is_unaccepted();
-        in_reads && read_again.contains(&row.local.port())
+        in_reads && read_again.contains(&(row.netns, row.local.port()))
     };
     snapshot
         .sockets

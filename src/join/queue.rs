@@ -1,13 +1,15 @@
 //! Accounts for accept queues: which connections wait in which, how long, and whether they move.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Holder, Listeners};
-use crate::model::{Cookie, Fact, Queues, Snapshot, SocketEntry, TcpState, Unknown};
+use super::{Holder, Listeners, syn_queue};
+use crate::model::{
+    Cookie, CookieSet, Fact, Netns, Queues, Snapshot, SocketEntry, TcpState, Unknown,
+};
 
 /// A listener and its queue.
 #[derive(Debug)]
@@ -32,6 +34,9 @@ pub struct Listener<'a> {
     pub shares_syn_queue: bool,
     /// What changed between two looks; `None` if there was one look.
     pub movement: Option<Movement>,
+    /// The connections on its port that programs have accepted and not closed, in the newest read;
+    /// `None` if it was not read, or cannot be told.
+    pub accepted: Option<CookieSet>,
     /// Every process that has a descriptor for it.
     pub holders: Vec<Holder<'a>>,
 }
@@ -91,19 +96,6 @@ impl Listener<'_> {
             .is_some_and(|backlog| self.accept_queue > backlog)
     }
 
-    /// No room for one more handshake: a SYN is answered with a cookie, or dropped. The limit is that
-    /// of the accept queue (`inet_csk_reqsk_queue_is_full`), and one more on Linux 6.18, as Q2; at the
-    /// limit itself kernels differ.
-    ///
-    /// Unknown there, without a limit, and if other listeners fit the handshakes as well.
-    pub fn syn_queue_is_full(&self) -> Option<bool> {
-        let limit = self.backlog.filter(|_| !self.shares_syn_queue)?;
-        match self.syn_recv.cmp(&limit) {
-            Ordering::Equal if limit > 0 => None,
-            order => Some(order == Ordering::Greater),
-        }
-    }
-
     /// The longest wait that certainly belongs to this queue.
     ///
     /// Where the group's queues cannot be told apart, the others may have taken the oldest
@@ -127,10 +119,11 @@ fn accept_queue(listener: &SocketEntry) -> u32 {
     }
 }
 
-type Identity = (Option<Cookie>, SocketAddr, SocketAddr);
+/// Before Linux 5.12 each namespace counts its cookies for itself (`__sock_gen_cookie`).
+type Identity = (Netns, Option<Cookie>, SocketAddr, SocketAddr);
 
 fn identity(row: &SocketEntry) -> Identity {
-    (row.cookie, row.local, row.remote)
+    (row.netns, row.cookie, row.local, row.remote)
 }
 
 /// The queues of a set of listeners that cannot be told apart; most sets have one member.
@@ -234,16 +227,7 @@ pub(super) fn account<'a>(
         .iter()
         .map(|entry| empty_account(entry))
         .collect();
-    for row in rows
-        .iter()
-        .filter(|row| row.state == TcpState::SynRecv && !row.is_unaccepted())
-    {
-        let fitting = listeners.of_connection(row);
-        for index in fitting.iter() {
-            accounts[*index].syn_recv += 1;
-            accounts[*index].shares_syn_queue |= fitting.len() > 1;
-        }
-    }
+    syn_queue::count(listeners, rows, &mut accounts);
     let (pools, strays) = pools(listeners, rows.iter().copied());
     let earlier_reads = earlier_reads(snapshot);
     for (members, pool) in pools {
@@ -279,6 +263,7 @@ pub(super) fn account<'a>(
             let account = &mut accounts[*index];
             account.children = Arc::clone(&children);
             account.shared_with = pool.queue.saturating_sub(account.accept_queue);
+            account.accepted = accepted(snapshot, account.entry);
             account.movement = change.as_ref().map(|change| {
                 let before = earlier_reads.first().map_or(0, |read| read.queue(identity));
                 change.of_member(is_alone, before, account.accept_queue)
@@ -315,8 +300,17 @@ fn empty_account(entry: &SocketEntry) -> Listener<'_> {
         syn_recv: 0,
         shares_syn_queue: false,
         movement: None,
+        accepted: None,
         holders: Vec::new(),
     }
+}
+
+/// What was accepted on the port of a listener.
+fn accepted(snapshot: &Snapshot, listener: &SocketEntry) -> Option<CookieSet> {
+    let ports = snapshot.queue_reads.last()?.accepted.as_ref()?;
+    let place = (listener.netns, listener.local.port());
+    let found = ports.iter().find(|on| (on.netns, on.port) == place);
+    found.map(|on| on.set)
 }
 
 /// A read before the last one, by listener.

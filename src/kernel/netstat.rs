@@ -28,14 +28,18 @@ fn syn_counters(value: impl Fn(&[u8]) -> Option<u64>) -> Option<SynCounters> {
         cookies_failed: value(b"SyncookiesFailed")?,
         full_with_cookies: value(b"TCPReqQFullDoCookies")?,
         full_with_drops: value(b"TCPReqQFullDrop")?,
-        cookies_when: None,
-        max_backlog: None,
     })
 }
 
 /// Sockets in use by a protocol line of `sockstat` or `sockstat6` (`TCP: inuse 7 …`).
 pub fn sockets_in_use(sockstat: &[u8], protocol: &[u8]) -> Option<u64> {
     sockstat_number(sockstat, protocol, b"inuse")
+}
+
+/// Entries in TIME_WAIT, and those in FIN_WAIT2 that no program has any more, in `sockstat`
+/// (`TCP: … tw 1`); in use they do not count.
+pub fn time_wait(sockstat: &[u8]) -> Option<u64> {
+    sockstat_number(sockstat, b"TCP", b"tw")
 }
 
 /// TCP sockets of the whole machine, whatever their namespace, in `sockstat` (`TCP: … alloc 9`).
@@ -87,6 +91,7 @@ mod tests {
         assert_eq!(sockets_in_use(text, b"TCP"), Some(7));
         assert_eq!(sockets_in_use(b"TCP6: inuse 4\n", b"TCP6"), Some(4));
         assert_eq!(sockets_in_use(text, b"TCP6"), None);
+        assert_eq!(time_wait(text), Some(1));
         assert_eq!(sockets_allocated(text), Some(9));
         assert_eq!(sockets_allocated(b"TCP: inuse 7\n"), None);
     }

@@ -8,6 +8,7 @@ mod descriptors;
 mod fact;
 mod finding;
 mod focus;
+mod namespace;
 mod process;
 mod service;
 mod snapshot;
@@ -21,14 +22,15 @@ pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
 };
 pub use focus::{Focus, UnknownFocus};
+pub use namespace::{Namespace, NetnsChoice, UnknownNetns};
 pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
 };
 pub use service::{Container, ContainerRuntime, Service};
 pub use snapshot::{
-    FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
-    SocketCgroup, SocketSource, SynCounters,
+    AcceptedOnPort, CookieSet, FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer,
+    QueueRead, Snapshot, SocketCgroup, SocketSource, SynCounters, SynSettings,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,

@@ -3,12 +3,14 @@
 //!
 //! The file is a line of JSON a record, described in `docs/snapshot-format.md`: a header, the
 //! records, and an end line by which truncation is known. `value` says how a value is written,
-//! `standard` how numbers, text, bytes and times are; `shapes` lists the model's types; `lines`
-//! reads and writes lines; `watch` puts snapshots one behind the other; `file` puts both on disk. Which process names and paths are fit for a
+//! `standard` how numbers, text, bytes and times are; `shapes` lists the model's types;
+//! `namespaces` keeps files of one namespace readable; `lines` reads and writes lines; `watch` puts
+//! snapshots one behind the other; `file` puts both on disk. Which process names and paths are fit for a
 //! terminal is left to `render`; whether the facts make sense is left to `join`.
 
 mod file;
 mod lines;
+mod namespaces;
 #[cfg(test)]
 mod sample;
 mod shapes;
@@ -106,12 +108,13 @@ macro_rules! snapshot {
     ) => {
         /// Writes a snapshot. Nothing is buffered beyond a line.
         pub fn write(snapshot: &Snapshot, to: &mut dyn Write) -> io::Result<()> {
-            let Snapshot { $($scalar,)+ $($list,)+ } = snapshot;
+            let Snapshot { namespaces, $($scalar,)+ $($list,)+ } = snapshot;
             let mut lines = LineWriter::new(to);
             lines.header(|object| {
                 object.field("tcpleak_snapshot", &VERSION);
                 object.field("tcpleak_version", &env!("CARGO_PKG_VERSION").to_owned());
                 $(object.field(stringify!($scalar), $scalar);)+
+                namespaces::write(namespaces, object);
             })?;
             $(for record in $list {
                 lines.record($kind, record)?;
@@ -131,6 +134,7 @@ macro_rules! snapshot {
                 return Err(RecordError::Version { line: first, found });
             }
             $(let $scalar = header.field(stringify!($scalar)).map_err(at(first))?;)+
+            let recorded = namespaces::read(&mut header).map_err(at(first))?;
             $(let mut $list = Vec::new();)+
             loop {
                 let (kind, content) = lines.record()?;
@@ -142,7 +146,9 @@ macro_rules! snapshot {
                     })+
                     "end" => {
                         lines.end(content)?;
-                        return Ok(Snapshot { $($scalar,)+ $($list,)+ });
+                        let namespaces = Vec::new();
+                        let snapshot = Snapshot { namespaces, $($scalar,)+ $($list,)+ };
+                        return Ok(recorded.complete(snapshot));
                     }
                     _ => {
                         let reason = format!("unknown kind of record: '{}'", excerpt(&kind));
@@ -159,11 +165,7 @@ snapshot! {
         taken_at,
         duration,
         host,
-        socket_source,
         owner_source,
-        listen_counters,
-        ephemeral_ports,
-        sockets_in_use,
         file_table,
         dead_socket_search,
         cgroups,

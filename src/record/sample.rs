@@ -6,12 +6,12 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
-    EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings,
-    Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
-    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
-    Snapshot, SocketCgroup, SocketEntry, SocketSource, SynCounters, SystemCall, TcpInfo, TcpState,
-    Thread, Timer, Unknown,
+    AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
+    DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind,
+    HeldDescriptor, Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource,
+    Peer, PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    SecondLook, Shutdown, Snapshot, SocketCgroup, SocketEntry, SocketSource, SynCounters,
+    SynSettings, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -50,17 +50,26 @@ pub(super) fn full() -> Snapshot {
             hostname: "web-1".to_owned(),
             kernel: TEXT.to_owned(),
         },
-        socket_source: SocketSource::SockDiag,
+        namespaces: namespaces(),
         owner_source: OwnerSource::Procfs,
         sockets: sockets(),
         queue_reads: vec![
             QueueRead {
                 after: Duration::from_micros(1500),
                 sockets: vec![listener(), plain()],
+                accepted: Some(vec![AcceptedOnPort {
+                    netns: Netns(u64::MAX),
+                    port: u16::MAX,
+                    set: CookieSet {
+                        count: 3,
+                        digest: u64::MAX,
+                    },
+                }]),
             },
             QueueRead {
                 after: Duration::MAX,
                 sockets: Vec::new(),
+                accepted: None,
             },
         ],
         peers: vec![
@@ -95,25 +104,10 @@ pub(super) fn full() -> Snapshot {
                 path: Fact::Unknown(Unknown::Vanished),
             },
         ]),
-        listen_counters: Fact::Known(ListenCounters {
-            overflows: (1 << 53) - 1,
-            drops: 1 << 53,
-            syn: Some(SynCounters {
-                cookies_sent: u64::MAX,
-                cookies_received: 1,
-                cookies_failed: 2,
-                full_with_cookies: 3,
-                full_with_drops: 4,
-                cookies_when: Some(1),
-                max_backlog: Some(2048),
-            }),
-        }),
-        ephemeral_ports: Fact::Known((32_768, u16::MAX)),
         file_table: Fact::Known(FileTable {
             allocated: 1,
             limit: u64::MAX,
         }),
-        sockets_in_use: Fact::Known(7),
         coverage: Coverage {
             processes_total: 1,
             processes_read: 2,
@@ -142,7 +136,7 @@ pub(super) fn empty() -> Snapshot {
             hostname: String::new(),
             kernel: String::new(),
         },
-        socket_source: SocketSource::ProcNetTcp,
+        namespaces: Vec::new(),
         owner_source: OwnerSource::None,
         sockets: Vec::new(),
         queue_reads: Vec::new(),
@@ -158,10 +152,7 @@ pub(super) fn empty() -> Snapshot {
             watched: None,
         }),
         cgroups: None,
-        listen_counters: Fact::Unknown(Unknown::Permission),
-        ephemeral_ports: Fact::Unknown(Unknown::Malformed),
         file_table: Fact::Unknown(Unknown::Vanished),
-        sockets_in_use: Fact::Unknown(Unknown::NotCollected),
         coverage: Coverage::default(),
     }
 }
@@ -172,6 +163,50 @@ pub(super) fn small() -> Snapshot {
         sockets: vec![listener()],
         ..empty()
     }
+}
+
+fn namespaces() -> Vec<Namespace> {
+    let known = Namespace {
+        id: Netns(4_026_531_840),
+        own: true,
+        mounts: vec![b"/run/netns/web".to_vec(), BYTES.to_vec()],
+        process: Some(u32::MAX),
+        source: Fact::Known(SocketSource::SockDiag),
+        sockets_in_use: Fact::Known(7),
+        listen_counters: Fact::Known(ListenCounters {
+            overflows: (1 << 53) - 1,
+            drops: 1 << 53,
+            syn: Some(SynCounters {
+                cookies_sent: u64::MAX,
+                cookies_received: 1,
+                cookies_failed: 2,
+                full_with_cookies: 3,
+                full_with_drops: 4,
+            }),
+        }),
+        ephemeral_ports: Fact::Known((32_768, u16::MAX)),
+        syn_settings: Some(SynSettings {
+            cookies: 1,
+            max_backlog: 2048,
+        }),
+    };
+    let mut namespaces = vec![known];
+    namespaces.push(Namespace {
+        source: Fact::Known(SocketSource::ProcNetTcp),
+        ..namespaces[0].clone()
+    });
+    namespaces.extend(UNKNOWN.map(|reason| Namespace {
+        id: Netns(u64::MAX),
+        own: false,
+        mounts: Vec::new(),
+        process: None,
+        source: Fact::Unknown(reason),
+        sockets_in_use: Fact::Unknown(reason),
+        listen_counters: Fact::Unknown(reason),
+        ephemeral_ports: Fact::Unknown(reason),
+        syn_settings: None,
+    }));
+    namespaces
 }
 
 fn sockets() -> Vec<SocketEntry> {

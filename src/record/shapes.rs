@@ -9,11 +9,12 @@ use super::value::{
     FieldError, ObjectReader, ObjectWriter, Record, excerpt, hex_number, read_tagged, write_tagged,
 };
 use crate::model::{
-    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
-    EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings, Host,
-    Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
-    ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown, SocketCgroup,
-    SocketEntry, SocketSource, SynCounters, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
+    DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor,
+    Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource, Peer,
+    PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    SecondLook, Shutdown, SocketCgroup, SocketEntry, SocketSource, SynCounters, SynSettings,
+    SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -187,8 +188,22 @@ fields! {
         cookies_failed,
         full_with_cookies,
         full_with_drops,
-        cookies_when,
-        max_backlog,
+    }
+}
+
+fields! { SynSettings { cookies, max_backlog } }
+
+fields! {
+    Namespace {
+        id = "netns",
+        own,
+        mounts,
+        process,
+        source,
+        sockets_in_use,
+        listen_counters,
+        ephemeral_ports,
+        syn_settings,
     }
 }
 
@@ -287,7 +302,11 @@ fields! {
     }
 }
 
-fields! { QueueRead { after, sockets } }
+fields! { QueueRead { after, sockets, accepted } }
+
+fields! { AcceptedOnPort { netns, port, set } }
+
+fields! { CookieSet { count, digest } }
 
 fields! { Peer { netns, local, remote, answer } }
 

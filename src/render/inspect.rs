@@ -8,8 +8,9 @@ use super::style::{Style, paint};
 use super::text::{write_finding, write_labelled};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable, service_of};
 use crate::model::{
-    DescriptorUse, EpollRegistration, EpollSet, Fact, Focus, IoUring, Process, ProcessDetail,
-    Queues, Service, SocketEntry, SystemCall, Thread, Unknown, count_of, human_duration, printable,
+    DescriptorUse, EpollRegistration, EpollSet, Fact, Focus, IoUring, Namespace, Process,
+    ProcessDetail, Queues, Service, SocketEntry, SystemCall, Thread, Unknown, count_of,
+    human_duration, printable,
 };
 use crate::report::Report;
 
@@ -142,6 +143,11 @@ fn write_socket(
         "identity",
         &format!("cookie {cookie}, inode {inode}, netns {}", row.netns.0),
     )?;
+    let namespace = table.snapshot.namespace(row.netns);
+    page.optional(
+        "namespace",
+        namespace.filter(|one| !one.own).map(Namespace::title),
+    )?;
     let listener = table
         .listeners
         .iter()
@@ -184,8 +190,9 @@ fn write_socket(
             &match far_end {
                 FarEnd::Gone => "was on this machine, and is in no table any more".into(),
                 FarEnd::Here(entry) => {
+                    let place = table.snapshot.seen_from(row.netns, entry.netns);
                     format!(
-                        "{}, {}",
+                        "{}{place}, {}",
                         entry.state,
                         holder_names(&table.holders_of(entry), entry, table)
                     )
@@ -240,11 +247,13 @@ fn write_syn_queue(
         (_, None) => "of an unknown limit".into(),
     };
     page.line("SYN queue", &format!("{handshakes} in progress {state}"))?;
-    let counters = table.snapshot.listen_counters.known();
+    let namespace = table.snapshot.namespace(listener.entry.netns);
+    let counters = namespace.and_then(|one| one.listen_counters.known());
     let Some(syn) = counters.and_then(|counters| counters.syn) else {
         return Ok(());
     };
-    let when = match syn.cookies_when {
+    let settings = namespace.and_then(|one| one.syn_settings);
+    let when = match settings.map(|settings| settings.cookies) {
         Some(0) => "never sent: a full SYN queue drops",
         Some(1) => "sent when a SYN queue is full",
         Some(_) => "always sent",

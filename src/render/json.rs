@@ -12,13 +12,13 @@ use serde_json::ser::Formatter;
 
 use super::v1::{
     CauseV1, CgroupV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1,
-    FindingV1, GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, QueuedV1, ReportV1,
-    ServiceV1, SocketV1, SourceV1, SubjectV1, SummaryV1, TimelineV1,
+    FindingV1, GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, NamespaceV1,
+    QueuedV1, ReportV1, ServiceV1, SocketV1, SourceV1, StrayV1, SubjectV1, SummaryV1, TimelineV1,
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    CauseVerdict, Container, Cookie, Direction, Fact, Finding, ListenCounters, OwnerSource, Queues,
-    Service, SocketEntry, SocketSource, Subject,
+    CauseVerdict, Container, Cookie, Direction, Fact, Finding, Namespace, OwnerSource, Queues,
+    Service, SocketEntry, SocketSource, Subject, Unknown,
 };
 use crate::report::Report;
 
@@ -56,7 +56,10 @@ pub fn write_report(
             .table
             .strays
             .iter()
-            .map(|row| endpoint_v1(row))
+            .map(|row| StrayV1 {
+                netns: row.netns.0,
+                local: endpoint(row.local),
+            })
             .collect(),
         findings: report.findings.iter().map(finding_v1).collect(),
         summary: SummaryV1 {
@@ -64,7 +67,7 @@ pub fn write_report(
             warning: report.summary.warning,
             info: report.summary.info,
         },
-        counters: snapshot.listen_counters.known().map(counters_v1),
+        counters: snapshot.nearest_namespace().and_then(counters_v1),
     };
     write_line(to, &document)
 }
@@ -129,10 +132,7 @@ fn head(table: &SocketTable<'_>) -> HeadV1 {
             kernel: snapshot.host.kernel.clone(),
         },
         source: SourceV1 {
-            sockets: match snapshot.socket_source {
-                SocketSource::SockDiag => "sock_diag",
-                SocketSource::ProcNetTcp => "proc_net_tcp",
-            },
+            sockets: source(snapshot.socket_source()),
             owners: match snapshot.owner_source {
                 OwnerSource::Procfs => "procfs",
                 OwnerSource::None => "none",
@@ -156,12 +156,39 @@ fn head(table: &SocketTable<'_>) -> HeadV1 {
                 })
                 .collect(),
         },
+        namespaces: snapshot.namespaces.iter().map(namespace_v1).collect(),
     }
 }
 
-fn counters_v1(counters: &ListenCounters) -> CountersV1 {
-    let syn = counters.syn;
-    CountersV1 {
+fn source(source: SocketSource) -> &'static str {
+    match source {
+        SocketSource::SockDiag => "sock_diag",
+        SocketSource::ProcNetTcp => "proc_net_tcp",
+    }
+}
+
+fn namespace_v1(namespace: &Namespace) -> NamespaceV1 {
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // Where no socket is in use there was nothing to read.
+    let unread = namespace.source.unknown();
+    let unread = unread.filter(|reason| *reason != Unknown::NotCollected);
+    NamespaceV1 {
+        netns: namespace.id.0,
+        own: namespace.own,
+        name: namespace.name().map(lossy),
+        mounts: namespace.mounts.iter().map(|path| lossy(path)).collect(),
+        pid: namespace.process,
+        source: namespace.source.known().map(|one| source(*one)),
+        unread: unread.map(|reason| reason.to_string()),
+        sockets_in_use: namespace.sockets_in_use.known().copied(),
+        counters: counters_v1(namespace),
+    }
+}
+
+fn counters_v1(namespace: &Namespace) -> Option<CountersV1> {
+    let counters = namespace.listen_counters.known()?;
+    let (syn, settings) = (counters.syn, namespace.syn_settings);
+    Some(CountersV1 {
         listen_overflows: counters.overflows,
         listen_drops: counters.drops,
         syn_cookies_sent: syn.map(|syn| syn.cookies_sent),
@@ -169,9 +196,9 @@ fn counters_v1(counters: &ListenCounters) -> CountersV1 {
         syn_cookies_failed: syn.map(|syn| syn.cookies_failed),
         syn_queue_full_cookies: syn.map(|syn| syn.full_with_cookies),
         syn_queue_full_drops: syn.map(|syn| syn.full_with_drops),
-        tcp_syncookies: syn.and_then(|syn| syn.cookies_when),
-        tcp_max_syn_backlog: syn.and_then(|syn| syn.max_backlog),
-    }
+        tcp_syncookies: settings.map(|settings| settings.cookies),
+        tcp_max_syn_backlog: settings.map(|settings| settings.max_backlog),
+    })
 }
 
 fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
@@ -213,11 +240,13 @@ fn close_wait_v1(socket: &CloseWait<'_>, report: &Report<'_>) -> CloseWaitV1 {
     let (recv_q, send_q) = entry.stream_queues().unwrap_or((0, 0));
     let far_end = match &socket.far_end {
         Fact::Known(FarEnd::Gone) => Some(FarEndV1 {
+            netns: entry.netns.0,
             state: None,
             gone: true,
             holders: Vec::new(),
         }),
         Fact::Known(FarEnd::Here(entry)) => Some(FarEndV1 {
+            netns: entry.netns.0,
             state: Some(entry.state.to_string()),
             gone: false,
             holders: report
@@ -395,10 +424,6 @@ fn direction(direction: Direction) -> &'static str {
 
 pub(super) fn cookie(cookie: Option<Cookie>) -> Option<String> {
     cookie.map(|cookie| cookie.to_string())
-}
-
-fn endpoint_v1(row: &SocketEntry) -> EndpointV1 {
-    endpoint(row.local)
 }
 
 pub(super) fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {

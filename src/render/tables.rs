@@ -10,7 +10,9 @@ use super::Layout;
 use super::service;
 use super::style::{Style, paint};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
-use crate::model::{Direction, Fact, OwnerSource, SocketEntry, Unknown, human_duration, printable};
+use crate::model::{
+    Direction, Fact, Namespace, Netns, OwnerSource, SocketEntry, Unknown, human_duration, printable,
+};
 use crate::report::Report;
 
 /// From this width on, tables have room for all columns and for who the holder is.
@@ -30,10 +32,13 @@ pub(super) fn write_listeners(
     if listeners.is_empty() {
         return Ok(());
     }
+    let mut entries = listeners.iter().map(|listener| listener.entry);
+    let elsewhere = entries.any(|entry| is_elsewhere(entry, report));
     let mut rows = Rows::new(
         layout,
         &[
             Column::left("LISTENER"),
+            Column::left("NETNS").if_needed(elsewhere),
             Column::right("QUEUE"),
             Column::right("EST"),
             Column::right("CLOSE_WAIT"),
@@ -56,6 +61,7 @@ pub(super) fn write_listeners(
         };
         rows.push([
             listener.entry.local.to_string(),
+            netns(listener.entry.netns, report),
             format!("{}/{limit}", listener.accept_queue),
             queued(|queued| queued.established),
             queued(|queued| queued.close_wait),
@@ -84,20 +90,23 @@ pub(super) fn write_strays(
     report: &Report<'_>,
     layout: Layout,
 ) -> io::Result<()> {
-    let mut by_address: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+    let mut by_address: BTreeMap<(SocketAddr, Netns), usize> = BTreeMap::new();
     for row in &report.table.strays {
-        *by_address.entry(row.local).or_default() += 1;
+        *by_address.entry((row.local, row.netns)).or_default() += 1;
     }
     if by_address.is_empty() {
         return Ok(());
     }
+    let mut strays = report.table.strays.iter();
+    let elsewhere = strays.any(|row| is_elsewhere(row, report));
     let columns = [
         Column::left("LISTENER UNKNOWN"),
+        Column::left("NETNS").if_needed(elsewhere),
         Column::right("UNACCEPTED"),
     ];
     let mut rows = Rows::new(layout, &columns);
-    for (address, count) in by_address {
-        rows.push([address.to_string(), count.to_string()]);
+    for ((address, id), count) in by_address {
+        rows.push([address.to_string(), netns(id, report), count.to_string()]);
     }
     rows.write(to, "Unaccepted connections that match no listener")
 }
@@ -119,8 +128,8 @@ pub(super) fn write_close_wait(
 }
 
 fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::Result<()> {
-    let mut groups: BTreeMap<(String, Option<Direction>, String), Vec<&CloseWait<'_>>> =
-        BTreeMap::new();
+    type Key = (String, Netns, Option<Direction>, String);
+    let mut groups: BTreeMap<Key, Vec<&CloseWait<'_>>> = BTreeMap::new();
     for socket in &report.table.close_wait {
         let who = owner(socket, &report.table, layout);
         let endpoint = match socket.direction {
@@ -128,14 +137,16 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
             _ => format!("on {}", socket.entry.local),
         };
         groups
-            .entry((endpoint, socket.direction, who))
+            .entry((endpoint, socket.entry.netns, socket.direction, who))
             .or_default()
             .push(socket);
     }
+    let elsewhere = any_elsewhere(report);
     let mut rows = Rows::new(
         layout,
         &[
             Column::left("CLOSE_WAIT"),
+            Column::left("NETNS").if_needed(elsewhere),
             Column::left("DIRECTION"),
             Column::right("COUNT"),
             Column::right("UNREAD"),
@@ -144,7 +155,7 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
             Column::left("HOLDERS"),
         ],
     );
-    for ((endpoint, direction, who), sockets) in groups {
+    for ((endpoint, id, direction, who), sockets) in groups {
         let unread: u64 = sockets
             .iter()
             .map(|socket| u64::from(socket.unread_bytes))
@@ -153,6 +164,7 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
         let oldest = sockets.iter().filter_map(|socket| socket.age).max();
         rows.push([
             endpoint,
+            netns(id, report),
             direction.map_or("?".into(), |direction| direction.to_string()),
             sockets.len().to_string(),
             format!("{unread} B"),
@@ -165,11 +177,13 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
 }
 
 fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::Result<()> {
+    let elsewhere = any_elsewhere(report);
     let mut rows = Rows::new(
         layout,
         &[
             Column::left("LOCAL"),
             Column::left("REMOTE"),
+            Column::left("NETNS").if_needed(elsewhere),
             Column::right("RECV-Q"),
             Column::right("SEND-Q").where_wide(),
             Column::right("UNREAD").where_wide(),
@@ -184,6 +198,7 @@ fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io:
         rows.push([
             socket.entry.local.to_string(),
             socket.entry.remote.to_string(),
+            netns(socket.entry.netns, report),
             recv_q.to_string(),
             send_q.to_string(),
             format!("{} B", socket.unread_bytes),
@@ -198,6 +213,22 @@ fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io:
         ]);
     }
     rows.write(to, "Sockets in CLOSE_WAIT")
+}
+
+fn any_elsewhere(report: &Report<'_>) -> bool {
+    let mut sockets = report.table.close_wait.iter();
+    sockets.any(|socket| is_elsewhere(socket.entry, report))
+}
+
+/// Not in the own namespace, which needs no name.
+fn is_elsewhere(entry: &SocketEntry, report: &Report<'_>) -> bool {
+    let namespace = report.table.snapshot.namespace(entry.netns);
+    namespace.is_some_and(|namespace| !namespace.own)
+}
+
+fn netns(id: Netns, report: &Report<'_>) -> String {
+    let namespace = report.table.snapshot.namespace(id);
+    namespace.map_or("-".into(), Namespace::short_title)
 }
 
 fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> String {
@@ -260,6 +291,8 @@ struct Column {
     alignment: CellAlignment,
     /// Left out where there is no room for everything.
     only_wide: bool,
+    /// Left out where it says the same of every row.
+    needed: bool,
 }
 
 impl Column {
@@ -268,6 +301,7 @@ impl Column {
             name,
             alignment: CellAlignment::Left,
             only_wide: false,
+            needed: true,
         }
     }
 
@@ -276,6 +310,14 @@ impl Column {
             alignment: CellAlignment::Right,
             ..Column::left(name)
         }
+    }
+
+    fn if_needed(self, needed: bool) -> Column {
+        Column { needed, ..self }
+    }
+
+    fn is_shown(&self, layout: Layout) -> bool {
+        self.needed && (is_wide(layout) || !self.only_wide)
     }
 
     fn where_wide(self) -> Column {
@@ -297,11 +339,11 @@ impl Rows {
     fn new(layout: Layout, columns: &[Column]) -> Rows {
         let shown: Vec<bool> = columns
             .iter()
-            .map(|column| is_wide(layout) || !column.only_wide)
+            .map(|column| column.is_shown(layout))
             .collect();
         let kept: Vec<&Column> = columns
             .iter()
-            .filter(|column| is_wide(layout) || !column.only_wide)
+            .filter(|column| column.is_shown(layout))
             .collect();
         let mut table = Table::new();
         // Disabled: a cell is never broken, so that no address is cut; a line that is too long for

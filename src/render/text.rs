@@ -8,8 +8,7 @@ use super::style::{Style, paint};
 use super::wrap::wrap;
 use super::{Layout, tables};
 use crate::model::{
-    CauseId, CauseVerdict, Fact, Finding, FindingId, OwnerSource, Severity, count_of,
-    human_duration,
+    CauseId, CauseVerdict, Finding, FindingId, OwnerSource, Severity, count_of, human_duration,
 };
 use crate::report::Report;
 
@@ -49,8 +48,12 @@ fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> i
             count_of(report.table.close_wait.len() as u64, "socket")
         ),
     ];
-    if let Fact::Known(in_use) = snapshot.sockets_in_use {
+    if let Some(in_use) = snapshot.sockets_in_use() {
         seen.push(format!("{} in use", count_of(in_use, "TCP socket")));
+    }
+    if snapshot.namespaces.len() > 1 {
+        let read = snapshot.coverage.netns_read;
+        seen.push(format!("in {}", count_of(read, "network namespace")));
     }
     if snapshot.owner_source == OwnerSource::Procfs {
         seen.push(format!(

@@ -14,7 +14,7 @@ pub(super) struct ReportV1 {
     pub(super) head: HeadV1,
     pub(super) listeners: Vec<ListenerV1>,
     pub(super) close_wait: Vec<CloseWaitV1>,
-    pub(super) strays: Vec<EndpointV1>,
+    pub(super) strays: Vec<StrayV1>,
     pub(super) findings: Vec<FindingV1>,
     pub(super) summary: SummaryV1,
     pub(super) counters: Option<CountersV1>,
@@ -36,6 +36,20 @@ pub(super) struct HeadV1 {
     pub(super) host: HostV1,
     pub(super) source: SourceV1,
     pub(super) coverage: CoverageV1,
+    pub(super) namespaces: Vec<NamespaceV1>,
+}
+
+#[derive(Serialize)]
+pub(super) struct NamespaceV1 {
+    pub(super) netns: u64,
+    pub(super) own: bool,
+    pub(super) name: Option<String>,
+    pub(super) mounts: Vec<String>,
+    pub(super) pid: Option<u32>,
+    pub(super) source: Option<&'static str>,
+    pub(super) unread: Option<String>,
+    pub(super) sockets_in_use: Option<u64>,
+    pub(super) counters: Option<CountersV1>,
 }
 
 #[derive(Serialize)]
@@ -73,6 +87,13 @@ pub(super) struct GapV1 {
 pub(super) struct EndpointV1 {
     pub(super) addr: String,
     pub(super) port: u16,
+}
+
+#[derive(Serialize)]
+pub(super) struct StrayV1 {
+    pub(super) netns: u64,
+    #[serde(flatten)]
+    pub(super) local: EndpointV1,
 }
 
 #[derive(Serialize)]
@@ -143,6 +164,7 @@ pub(super) struct TimelineV1 {
 
 #[derive(Serialize)]
 pub(super) struct FarEndV1 {
+    pub(super) netns: u64,
     pub(super) state: Option<String>,
     pub(super) gone: bool,
     pub(super) holders: Vec<HolderV1>,
