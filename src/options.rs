@@ -13,6 +13,7 @@ use crate::diagnose::Thresholds;
 use crate::join::Filter;
 use crate::model::{Focus, NetnsChoice, Severity, TcpState};
 use crate::render::Layout;
+use crate::screen::Theme;
 
 /// Where `/proc` is.
 const PROC_ROOT: &str = "/proc";
@@ -59,6 +60,22 @@ impl cli::Watch {
     /// From when on something is a finding.
     pub fn thresholds(&self) -> Thresholds {
         (&self.ages).into()
+    }
+
+    /// Whether it is shown on a screen: standard output is a terminal that can do more than print
+    /// lines, and that is wanted.
+    pub fn screen(&self) -> bool {
+        let stdout = std::io::stdout();
+        // A serial line has no size until somebody sets it (man 1 stty).
+        !self.plain && !self.output.json && !is_dumb() && width(&stdout).is_some()
+    }
+
+    /// What the screen may be drawn with.
+    pub fn theme(&self) -> Theme {
+        Theme {
+            color: self.output.layout().color,
+            unicode: is_utf8(),
+        }
     }
 
     /// The program of `--exec` and its arguments; `None` if none is given or it is blank.
@@ -208,6 +225,16 @@ pub fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
 
 fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")
+}
+
+/// The terminal's characters, by the locale (man 7 locale); without one they are ASCII.
+fn is_utf8() -> bool {
+    let value = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(value);
+    locale.is_some_and(|locale| {
+        let locale = locale.to_string_lossy().to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
 }
 
 /// A program and its arguments, split at white space: no shell reads them. `None` if it is blank.

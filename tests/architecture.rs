@@ -27,10 +27,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "render",
         &["experiment", "history", "pages", "report", "join", "model"],
     ),
+    ("screen", &["history", "report", "render", "join", "model"]),
     ("cli", &["join", "model"]),
     (
         "options",
-        &["cli", "collect", "diagnose", "join", "model", "render"],
+        &[
+            "cli", "collect", "diagnose", "join", "model", "render", "screen",
+        ],
     ),
     (
         "commands",
@@ -50,6 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "render",
             "report",
             "scenario",
+            "screen",
         ],
     ),
     ("main", &["cli", "commands"]),
@@ -60,6 +64,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const SYSTEM: &[&str] = &[
     "netlink_sys",
     "procfs",
+    "ratatui::backend::CrosstermBackend",
+    "ratatui::crossterm",
     "rustix",
     "std::env",
     "std::fs",

@@ -23,7 +23,7 @@ use support::sockets::{LOOPBACK, connection, listen_at};
 fn watch(directory: &Directory, name: &str, arguments: &str) -> Ended {
     let file = |stream: &str| fs::File::create(path(directory, name, stream)).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_tcpleak"))
-        .args(["watch", "--interval", "100ms"])
+        .args(["watch", "--interval", "100ms", "--netns", "self"])
         .args(arguments.split_whitespace())
         .stdin(Stdio::null())
         .stdout(file("out"))
@@ -144,9 +144,11 @@ fn a_watch_replays_to_the_same_events() {
     // And of the whole, other ports.
     let elsewhere = tcpleak(&format!("watch --json --from {} --port 1", saved("json")));
     assert_eq!(elsewhere.status, 0);
-    let summary = &events(&elsewhere.stdout)[..];
+    // On a busy machine looks were late, whatever they were about.
+    let mut told = events(&elsewhere.stdout);
+    told.retain(|event| event["kind"] != "late");
     assert!(
-        matches!(summary, [last] if last["kind"] == "summary"),
+        matches!(&told[..], [last] if last["kind"] == "summary"),
         "{elsewhere:?}"
     );
     let last = tcpleak(&format!(
@@ -259,7 +261,9 @@ fn a_damaged_watch_is_refused_where_the_damage_is() {
     };
     let directory = Directory::new("damaged");
     let file = path(&directory, "watch", "tcpleak");
-    tcpleak(&format!("watch --interval 20ms --count 3 --save {file}"));
+    tcpleak(&format!(
+        "watch --interval 20ms --count 3 --netns self --save {file}"
+    ));
     let whole = fs::read_to_string(&file).unwrap();
     let second = whole.match_indices("{\"look\"").nth(1).unwrap().0;
     let lines = whole[..second].lines().count();
@@ -270,7 +274,11 @@ fn a_damaged_watch_is_refused_where_the_damage_is() {
     .unwrap();
     let damaged = tcpleak(&format!("watch --json --from {file}"));
     assert_eq!(damaged.status, 2, "{damaged:?}");
-    assert!(!damaged.stdout.contains("summary"), "{damaged:?}");
+    let kinds = events(&damaged.stdout);
+    assert!(
+        kinds.iter().all(|event| event["kind"] == "late"),
+        "{damaged:?}"
+    );
     let expect = format!(
         "cannot read {file}: line {}: look 3 behind look 1",
         lines + 1

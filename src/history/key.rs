@@ -85,6 +85,15 @@ impl GroupKey {
         }
     }
 
+    pub(super) fn subject(&self) -> Subject {
+        Subject::Connections {
+            netns: self.netns,
+            holder: self.holder,
+            direction: self.direction,
+            endpoint: self.endpoint.clone(),
+        }
+    }
+
     /// `to 10.0.0.7:5432 (outbound)`, `on local port 8080 (inbound)`
     pub(super) fn place(&self) -> String {
         let port = self.endpoint.trim_start_matches(':');

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::History;
 use super::key::ListenerKey;
 use crate::join::Listener;
-use crate::model::{Finding, ProcessId};
+use crate::model::{Finding, ProcessId, Subject};
 
 /// A finding that is open.
 #[derive(Debug, Clone, Copy)]
@@ -33,10 +33,10 @@ pub struct QueueSoFar {
 /// Sockets in CLOSE_WAIT that belong together, over the looks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CloseWaitSoFar {
+    /// Which they are, as findings about them have it.
+    pub subject: Subject,
     /// Who holds them, if that is known.
     pub holder: Option<ProcessId>,
-    /// Where they are: `on local port 8080 (inbound)`.
-    pub place: String,
     /// How many of them are not being served, the oldest look first.
     pub counts: Vec<u64>,
     /// The longest that one has been in CLOSE_WAIT at least, where the source tells.
@@ -74,8 +74,8 @@ impl History {
         let so_far = groups.into_iter().map(|(key, group)| {
             let growth = group.rate();
             CloseWaitSoFar {
+                subject: key.subject(),
                 holder: key.holder,
-                place: key.place(),
                 counts: group.counts.newest(at_most).collect(),
                 oldest: group.oldest,
                 rate: growth.map(|growth| growth.rate),

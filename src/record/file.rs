@@ -25,6 +25,24 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> io::Result<()> {
     temporary.rename(path)
 }
 
+/// As [`save`], to a name that nothing has yet: otherwise the error is `AlreadyExists`.
+pub fn save_new(snapshot: &Snapshot, path: &Path) -> io::Result<()> {
+    // Whoever makes the file has the name for itself; what is renamed over it replaces that empty
+    // file and no other.
+    let mut options = OpenOptions::new();
+    drop(
+        options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?,
+    );
+    save(snapshot, path).inspect_err(|_error| {
+        // The error that led here is the one that is reported.
+        let _ = fs::remove_file(path);
+    })
+}
+
 fn fill(snapshot: &Snapshot, file: File) -> io::Result<()> {
     let mut buffered = buffered(file);
     super::write(snapshot, &mut buffered)?;
@@ -223,6 +241,22 @@ mod tests {
         assert!(save(&sample::small(), &folder.0).is_err(), "a folder");
         assert!(save(&sample::small(), Path::new("")).is_err());
         assert_eq!(folder.names(), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_alone() {
+        let folder = Folder::new("taken");
+        let path = folder.0.join("snapshot");
+        save_new(&sample::full(), &path).unwrap();
+        check_saved(&path);
+        let error = save_new(&sample::small(), &path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        check_saved(&path);
+        let link = folder.0.join("link");
+        symlink("/nowhere", &link).unwrap();
+        assert!(save_new(&sample::small(), &link).is_err());
+        assert!(save_new(&sample::small(), &folder.0.join("no/folder")).is_err());
+        assert_eq!(folder.names(), ["link", "snapshot"]);
     }
 
     #[test]

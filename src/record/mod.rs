@@ -27,7 +27,7 @@ use value::{FieldError, ObjectReader, Record, excerpt};
 
 use crate::model::Snapshot;
 
-pub use file::{WatchFile, save};
+pub use file::{WatchFile, save, save_new};
 pub use watch::{Entry, RecordedLook, Recording, WatchWriter};
 
 /// The version of the format that is written and read.

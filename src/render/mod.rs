@@ -26,7 +26,10 @@ pub use list::write_list;
 pub use page::{write_index, write_page};
 pub use probe::write_experiment;
 pub use probe_json::{ProbeRun, write_experiment as write_experiment_json};
-pub use text::write_report;
+pub(crate) use tables::holders;
+pub(crate) use text::{calm, short_cause};
+pub use text::{write_finding, write_report};
+pub(crate) use wrap::wrap;
 
 /// How text is to be laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

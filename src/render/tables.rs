@@ -240,7 +240,7 @@ fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> Str
 }
 
 /// Short: `server(4866)`; in wide layouts with user and unit.
-fn holders(
+pub(crate) fn holders(
     holders: &[Holder<'_>],
     entry: &SocketEntry,
     table: &SocketTable<'_>,

@@ -3,6 +3,7 @@
 //! is made of it is the same.
 
 use std::io::BufRead;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub(super) struct Look {
 
 /// What a look gave.
 pub(super) enum Taken {
-    Snapshot(Box<Snapshot>),
+    Snapshot(Arc<Snapshot>),
     /// No socket table could be read at all.
     Failed(anyhow::Error),
 }
@@ -115,7 +116,7 @@ impl Looks for Live {
         let took = Duration::ZERO;
         self.before = Some(Time { at, took });
         let taken = match self.session.look() {
-            Ok(snapshot) => Taken::Snapshot(Box::new(snapshot)),
+            Ok(snapshot) => Taken::Snapshot(Arc::new(snapshot)),
             Err(error) => Taken::Failed(error.into()),
         };
         Ok(Next::Look(Look { at, taken }))
@@ -193,7 +194,7 @@ impl<R: BufRead> Looks for Recorded<R> {
         let (at, took) = (look.at, look.took);
         self.before = Some(Time { at, took });
         let taken = match look.taken {
-            Ok(snapshot) => Taken::Snapshot(snapshot),
+            Ok(snapshot) => Taken::Snapshot(Arc::from(snapshot)),
             Err(reason) => Taken::Failed(anyhow!(reason)),
         };
         Ok(Next::Look(Look { at, taken }))

@@ -3,17 +3,23 @@
 //! The loop is here: it takes a look from where looks come from (`looks`), folds it into the
 //! history, records it (`keeper`), shows it (`view`), and hands new findings to the program of
 //! `--exec` (`hook`). What somebody wants meanwhile comes through one channel (`wish`): the end, by
-//! a signal.
+//! a signal or a key.
+//!
+//! On a terminal it is shown on a screen (`live`), which a thread of its own draws (`terminal`) from
+//! what the watch leaves for it (`desk`).
 
+mod desk;
 mod hook;
 mod keeper;
+mod live;
 mod looks;
+mod terminal;
 mod view;
 mod wish;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -27,7 +33,9 @@ use crate::render;
 use crate::report::Report;
 use hook::Hook;
 use keeper::Keeper;
+use live::Screen;
 use looks::{Live, Looks, Next, Recorded, Taken};
+use terminal::Tty;
 use view::{Lines, Seen, Silence, View};
 
 /// So many looks in a row may fail (for want of memory, say) before the watch does.
@@ -35,7 +43,11 @@ const FAILURES_AT_MOST: u32 = 2;
 
 pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     let (wish, wishes) = sync_channel(1);
-    wish::at_signals(wish).context("cannot wait for signals")?;
+    // Where the terminal cannot be had, lines are better than nothing.
+    let tty = options.screen().then(Tty::enter).and_then(Result::ok);
+    let (to_screen, messages) = channel();
+    let told = tty.is_some().then(|| to_screen.clone());
+    wish::at_signals(wish.clone(), told).context("cannot wait for signals")?;
     let looks: Box<dyn Looks> = match &options.from {
         Some(path) => {
             let recording = super::open(path)?;
@@ -47,21 +59,31 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
             wishes,
         )),
     };
-    let hook = match options.program() {
-        Some((program, arguments)) => Some(Hook::new(program, arguments)?),
-        None => None,
-    };
     let keeper = match &options.save {
         Some(path) => Some(Keeper::create(path, options.interval)?),
         None => None,
     };
-    let view: Box<dyn View> = match &keeper {
-        Some(keeper) if keeper.takes_stdout() => Box::new(Silence),
-        _ => Box::new(Lines::new(options)),
+    let mut desk = None;
+    let view: Box<dyn View> = match (&keeper, tty) {
+        (Some(keeper), _) if keeper.takes_stdout() => Box::new(Silence),
+        (_, Some(tty)) => {
+            let screen = Screen::open(options, tty, (to_screen, messages), wish)?;
+            desk = Some(screen.desk());
+            Box::new(screen)
+        }
+        (_, None) => Box::new(Lines::new(options)),
     };
+    let hook = match options.program() {
+        Some((program, arguments)) => Some(Hook::new(program, arguments, desk)?),
+        None => None,
+    };
+    let mut filter = Filter::from(&options.filter);
+    if options.from.is_some() {
+        filter.netns.clone_from(&options.filter.netns);
+    }
     let mut watch = Watch {
         options,
-        filter: (&options.filter).into(),
+        filter,
         looks,
         history: History::new(options.ages.close_wait_age, SOCKETS_AT_MOST),
         keeper,
@@ -77,6 +99,9 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
     let end = ended?;
     if let Some(remark) = watch.looks.remark() {
         watch.view.note(&remark);
+    }
+    if options.from.is_some() {
+        watch.view.over()?;
     }
     let summary = watch.history.summary(end);
     watch.view.event(&summary, &watch.history)?;
@@ -96,7 +121,7 @@ struct Watch<'a> {
     looks: Box<dyn Looks>,
     history: History,
     keeper: Option<Keeper>,
-    view: Box<dyn View>,
+    view: Box<dyn View + 'a>,
     hook: Option<Hook>,
     /// Why something was not seen, as far as that was said.
     noted: BTreeSet<(String, Option<String>)>,
@@ -122,12 +147,14 @@ impl Watch<'_> {
                     self.keep(at, took, Ok(&snapshot))?;
                     self.view.look(&Seen {
                         at,
+                        interval: self.looks.interval(),
+                        snapshot: &snapshot,
                         report: &report,
                         events: &events,
                         history: &self.history,
                     })?;
                     self.hand_on(&events)?;
-                    self.note_new_gaps(snapshot.coverage);
+                    self.note_new_gaps(snapshot.coverage.clone());
                     took
                 }
                 Taken::Failed(error) => {

@@ -1,11 +1,12 @@
-//! What shows a watch: here a line an event, for people or for programs.
+//! What shows a watch: here a line an event, for people or for programs; `live` is the other one.
 
 use std::io::{self, StdoutLock, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cli::{self, ReportEvery};
 use crate::history::{Event, History};
-use crate::model::Coverage;
+use crate::model::{Coverage, Snapshot};
 use crate::render::{self, Layout};
 use crate::report::Report;
 
@@ -16,6 +17,12 @@ pub(super) trait View {
 
     /// Shows what belongs to no look: that one was late, and the summary, which is the last.
     fn event(&mut self, event: &Event, history: &History) -> io::Result<()>;
+
+    /// The recording that is replayed is over: shows what it has come to as long as somebody wants
+    /// to see it.
+    fn over(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Says something that is no event. Whether anybody could read it is not asked.
     fn note(&mut self, text: &str) {
@@ -45,6 +52,10 @@ impl View for Silence {
 pub(super) struct Seen<'a> {
     /// When it began, since the watch did.
     pub(super) at: Duration,
+    /// From one look to the next.
+    pub(super) interval: Duration,
+    /// What was read.
+    pub(super) snapshot: &'a Arc<Snapshot>,
     /// What it has to say, with what the history knows beyond it.
     pub(super) report: &'a Report<'a>,
     /// What is new.
