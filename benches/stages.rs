@@ -334,6 +334,7 @@ fn snapshot() -> Snapshot {
             sockets_in_use: Fact::Known(100_000),
             listen_counters: Fact::Unknown(not_collected),
             ephemeral_ports: Fact::Known((32_768, 60_999)),
+            syn_settings: None,
         }],
         owner_source: OwnerSource::Procfs,
         sockets: Vec::new(),

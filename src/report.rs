@@ -95,13 +95,14 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Listeners that have a queue or that a finding names.
+    /// Listeners that have an accept queue or a full SYN queue, or that a finding names.
     pub fn notable_listeners(&self) -> impl Iterator<Item = &Listener<'a>> {
-        let named = |listener: &Listener<'a>| self.verdict(listener).is_some();
-        self.table
-            .listeners
-            .iter()
-            .filter(move |listener| listener.accept_queue > 0 || named(listener))
+        let is_notable = |listener: &&Listener<'a>| {
+            listener.accept_queue > 0
+                || listener.syn_queue_is_full() == Some(true)
+                || self.verdict(listener).is_some()
+        };
+        self.table.listeners.iter().filter(is_notable)
     }
 
     /// The worst finding about a listener.

@@ -16,7 +16,7 @@ use rustix::fs::{CWD, FileType, RawDir, fstat};
 use super::descriptors::open_directory;
 use crate::kernel::mountinfo;
 use crate::model::{
-    Fact, HeldDescriptor, Inode, Queues, SocketCgroup, SocketEntry, TcpState, Unknown,
+    Fact, HeldDescriptor, Inode, Netns, Queues, SocketCgroup, SocketEntry, TcpState, Unknown,
 };
 
 /// A node with a hundred containers has about a thousand; a directory costs a few microseconds.
@@ -34,10 +34,9 @@ pub(super) fn of_unheld<'a>(
     held: &[HeldDescriptor],
 ) -> Option<Vec<SocketCgroup>> {
     let held: HashSet<Inode> = held.iter().map(|held| held.inode).collect();
-    let mut ports = HashSet::new();
     let is_listener = |row: &&SocketEntry| matches!(row.queues, Queues::Listen { .. });
     let port = |row: &SocketEntry| (row.netns, row.local.port());
-    ports.extend(rows.clone().filter(is_listener).map(port));
+    let ports: HashSet<(Netns, u16)> = rows.clone().filter(is_listener).map(port).collect();
     let is_unheld = |row: &&SocketEntry| match row.inode {
         Some(inode) => wanted.contains(&inode) && !held.contains(&inode),
         None => row.is_unaccepted() && !ports.contains(&port(row)),

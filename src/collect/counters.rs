@@ -7,8 +7,8 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, open};
 
 use super::read_fact;
-use crate::kernel::netstat;
-use crate::model::{Fact, ListenCounters};
+use crate::kernel::{decimal, netstat};
+use crate::model::{Fact, ListenCounters, SynSettings};
 
 /// How many sockets a namespace has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,8 +46,20 @@ pub(super) fn ephemeral_ports(proc_root: &Path) -> Fact<(u16, u16)> {
         let mut ports = text
             .split(u8::is_ascii_whitespace)
             .filter(|word| !word.is_empty());
-        let mut port = || u16::try_from(crate::kernel::decimal(ports.next()?)?).ok();
+        let mut port = || u16::try_from(decimal(ports.next()?)?).ok();
         Some((port()?, port()?))
+    })
+}
+
+/// What the namespace of this thread does when a SYN queue is full.
+pub(super) fn syn_settings(proc_root: &Path) -> Option<SynSettings> {
+    let setting = |name: &str| {
+        let text = read_small(&proc_root.join("sys/net/ipv4").join(name)).ok()?;
+        decimal(text.trim_ascii_end())
+    };
+    Some(SynSettings {
+        cookies: setting("tcp_syncookies")?,
+        max_backlog: setting("tcp_max_syn_backlog")?,
     })
 }
 

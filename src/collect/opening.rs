@@ -13,13 +13,16 @@ use super::proc_tables::ProcTables;
 use super::sockets::{Reader, Sockets, Table};
 use super::{CollectError, Request, SourceChoice};
 use crate::kernel::sock_diag::DumpRequest;
-use crate::model::{Coverage, Fact, Gap, GapKind, ListenCounters, Namespace, Unknown, count_of};
+use crate::model::{
+    Coverage, Fact, Gap, GapKind, ListenCounters, Namespace, SynSettings, Unknown, count_of,
+};
 
 /// What was found in one namespace.
 struct Opened {
     in_use: InUse,
     listen_counters: Fact<ListenCounters>,
     ephemeral_ports: Fact<(u16, u16)>,
+    syn_settings: Option<SynSettings>,
     /// None if there is no row to read.
     reader: Option<Result<Reader, CollectError>>,
 }
@@ -107,6 +110,7 @@ impl Sockets {
             sockets_in_use: opened.in_use.sockets,
             listen_counters: opened.listen_counters,
             ephemeral_ports: opened.ephemeral_ports,
+            syn_settings: opened.syn_settings,
             ..unread(place, Unknown::NotCollected)
         });
         self.tables.extend(reader.map(|reader| Table {
@@ -159,6 +163,7 @@ fn unread(place: &Place, reason: Unknown) -> Namespace {
         sockets_in_use: Fact::Unknown(reason),
         listen_counters: Fact::Unknown(reason),
         ephemeral_ports: Fact::Unknown(reason),
+        syn_settings: None,
     }
 }
 
@@ -199,6 +204,7 @@ fn open_own(
         // Read later.
         listen_counters: Fact::Unknown(Unknown::NotCollected),
         ephemeral_ports: counters::ephemeral_ports(&request.proc_root),
+        syn_settings: counters::syn_settings(&request.proc_root),
         reader: Some(Ok(reader)),
     })
 }
@@ -213,6 +219,7 @@ fn open_here(root: &Path, source: SourceChoice, place: &Place) -> Opened {
             in_use,
             listen_counters: Fact::Unknown(unknown),
             ephemeral_ports: Fact::Unknown(unknown),
+            syn_settings: None,
             reader: None,
         };
     }
@@ -233,6 +240,7 @@ fn open_here(root: &Path, source: SourceChoice, place: &Place) -> Opened {
             Fact::Unknown(unknown)
         },
         ephemeral_ports: counters::ephemeral_ports(root),
+        syn_settings: counters::syn_settings(root),
         reader: Some(reader),
     }
 }
@@ -253,6 +261,7 @@ fn open_from_outside(root: &Path, source: SourceChoice, place: &Place) -> Option
         in_use,
         listen_counters: Fact::Unknown(Unknown::NotCollected),
         ephemeral_ports: Fact::Unknown(Unknown::Permission),
+        syn_settings: None,
         reader,
     };
     // What was opened was that namespace's if the process lives there still.

@@ -126,12 +126,40 @@ pub(super) fn evidence<'a>(
             .movement
             .map(|movement| Evidence::new(moved(movement), format!("{source}, two reads"))),
     );
+    evidence.extend(syn_queue(listener, table));
     evidence.extend(phrase::old_binaries(&listener.holders));
     if listener.holders.is_empty() {
         evidence.extend(phrase::opened_in([listener.entry].into_iter(), table));
     }
     evidence.extend(said.far_ends.clone());
     evidence
+}
+
+/// The handshakes in progress in front of the queue, and what happens to further ones.
+pub(super) fn syn_queue(listener: &Listener<'_>, table: &SocketTable<'_>) -> Option<Evidence> {
+    if listener.syn_recv == 0 {
+        return None;
+    }
+    let handshakes = count_of(listener.syn_recv.into(), "handshake");
+    let where_ = match listener.shares_syn_queue {
+        true => "on its address, which it shares",
+        false => "in its SYN queue",
+    };
+    let namespace = table.snapshot.namespace(listener.entry.netns);
+    let cookies = namespace.and_then(|namespace| Some(namespace.syn_settings?.cookies));
+    let full = match cookies {
+        _ if listener.syn_queue_is_full() != Some(true) => "",
+        Some(0) => ": it is full, and further SYNs are dropped (net.ipv4.tcp_syncookies is 0)",
+        Some(_) => ": it is full, and further SYNs are answered with SYN cookies",
+        None => ": it is full",
+    };
+    Some(Evidence::new(
+        format!("{handshakes} in progress {where_}{full}"),
+        format!(
+            "{}, SYN_RECV",
+            phrase::socket_source(table, listener.entry.netns)
+        ),
+    ))
 }
 
 fn moved(movement: Movement) -> String {

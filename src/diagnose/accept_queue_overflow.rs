@@ -72,7 +72,10 @@ fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Find
         ),
         count: drops.into(),
         oldest: None,
-        evidence: drop_evidence(listener, table),
+        evidence: accept_queue::syn_queue(listener, table)
+            .into_iter()
+            .chain(drop_evidence(listener, table))
+            .collect(),
         remedy:
             "Nothing now. If the number grows, the queue overflows at times: accept faster, or \
             raise listen()'s backlog together with net.core.somaxconn."
@@ -126,8 +129,33 @@ fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Eviden
                 netstat(listener, table)
             ),
         ));
+        evidence.extend(full_syn_queues(listener, table));
     }
     evidence
+}
+
+/// What a full SYN queue has done; with `tcp_syncookies` 2 a cookie says nothing about queues.
+fn full_syn_queues(listener: &Listener<'_>, table: &SocketTable<'_>) -> Option<Evidence> {
+    let namespace = table.snapshot.namespace(listener.entry.netns)?;
+    let syn = namespace.listen_counters.known()?.syn?;
+    let (fact, names) = if syn.full_with_drops > 0 {
+        (
+            format!("{} dropped", count_of(syn.full_with_drops, "SYN")),
+            "TCPReqQFullDrop",
+        )
+    } else if syn.cookies_sent > 0 && namespace.cookies_mean_full() {
+        let sent = count_of(syn.cookies_sent, "SYN cookie");
+        (
+            format!("{sent} sent, of which {} came back", syn.cookies_received),
+            "SyncookiesSent and SyncookiesRecv",
+        )
+    } else {
+        return None;
+    };
+    Some(Evidence::new(
+        format!("in this namespace since its start, because SYN queues were full: {fact}"),
+        format!("{}, {names}", netstat(listener, table)),
+    ))
 }
 
 /// Where its namespace's counters are.
@@ -180,6 +208,7 @@ mod tests {
             snapshot.namespaces[0].listen_counters = Fact::Known(ListenCounters {
                 overflows: 0,
                 drops: namespace_drops,
+                syn: None,
             });
             let found = find(&SocketTable::new(&snapshot), &Thresholds::default());
             found.first().map(|finding| finding.count)

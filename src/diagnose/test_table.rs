@@ -220,6 +220,7 @@ pub(crate) fn namespace(id: Netns, own: bool) -> Namespace {
         sockets_in_use: Fact::Known(10),
         listen_counters: Fact::Unknown(Unknown::NotCollected),
         ephemeral_ports: Fact::Known((32_768, 60_999)),
+        syn_settings: None,
     }
 }
 

@@ -78,6 +78,8 @@ kinds! {
     Growing = "growing",
     /// A listener has dropped connections since the last look.
     Dropping = "dropping",
+    /// A SYN queue has been full since the last look: cookies were sent, or SYNs dropped.
+    SynQueueFull = "syn-queue-full",
     /// A look took longer than the interval.
     Late = "late",
     /// The history is full; what is beyond it is not followed.

@@ -17,6 +17,7 @@ mod key;
 mod queue;
 mod series;
 mod so_far;
+mod syn_queue;
 #[cfg(test)]
 mod test_history;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use group::Group;
 use key::{FindingKey, GroupKey, ListenerKey};
 use queue::Queue;
 pub use so_far::{CloseWaitSoFar, OpenFinding, QueueSoFar};
+use syn_queue::SynQueues;
 
 use crate::join::CloseWait;
 use crate::model::{Finding, ListenCounters, Netns, Severity, count_of, human_duration};
@@ -50,6 +52,7 @@ pub struct History {
     open: BTreeMap<FindingKey, Open>,
     /// The counters of each namespace at the last look.
     counters: HashMap<Netns, ListenCounters>,
+    syn_queues: SynQueues,
     /// What is said behind the addresses of a namespace that is not the own one: ` in netns web`.
     titles: HashMap<Netns, String>,
     /// Wall-clock time of the last look, for display.
@@ -95,6 +98,7 @@ impl History {
             groups: HashMap::new(),
             open: BTreeMap::new(),
             counters: HashMap::new(),
+            syn_queues: SynQueues::default(),
             titles: HashMap::new(),
             last: None,
             totals: Totals::default(),
@@ -109,6 +113,7 @@ impl History {
         self.learn_titles(report);
         let mut events = Vec::new();
         self.follow_queues(at, report, &mut events);
+        events.extend(self.follow_syn_queues(at, report));
         self.follow_groups(at, report);
         self.prove(report);
         self.compare(at, report, &mut events);
@@ -281,6 +286,19 @@ impl History {
                 });
             }
         }
+    }
+
+    fn follow_syn_queues(&mut self, at: Duration, report: &Report<'_>) -> Vec<Event> {
+        let titles = &self.titles;
+        let title = |netns| titles.get(&netns).cloned().unwrap_or_default();
+        let full = self.syn_queues.look(report, title).into_iter();
+        full.map(|full| Event {
+            severity: Severity::Warning,
+            subject: full.subject,
+            measures: full.measures,
+            ..about_the_watch(at, EventKind::SynQueueFull, full.summary)
+        })
+        .collect()
     }
 
     fn follow_groups(&mut self, at: Duration, report: &Report<'_>) {

@@ -295,7 +295,11 @@ fn drops_are_told_when_they_begin() {
     let mut watch = Watch::new();
     let mut check = |own: u32, drops: u64, overflows: u64, expect: Option<Severity>| {
         watch.listener.drops = Some(own);
-        watch.counters = ListenCounters { overflows, drops };
+        watch.counters = ListenCounters {
+            overflows,
+            drops,
+            syn: None,
+        };
         let events = watch.queue(&[]);
         // A past drop is a finding of its own.
         let mut told = events

@@ -32,6 +32,7 @@ pub(super) struct Watch {
 pub(super) const NO_DROPS: ListenCounters = ListenCounters {
     overflows: 0,
     drops: 0,
+    syn: None,
 };
 
 impl Watch {

@@ -9,6 +9,7 @@ mod close_wait;
 mod descriptors;
 mod filter;
 mod queue;
+mod syn_queue;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;

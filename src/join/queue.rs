@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Holder, Listeners};
+use super::{Holder, Listeners, syn_queue};
 use crate::model::{
     Cookie, CookieSet, Fact, Netns, Queues, Snapshot, SocketEntry, TcpState, Unknown,
 };
@@ -28,8 +28,10 @@ pub struct Listener<'a> {
     pub children: Arc<[Child<'a>]>,
     /// The total length of the *other* queues among which `children` are spread.
     pub shared_with: u32,
-    /// Connections in SYN_RECV on its address.
+    /// Handshakes in progress on its address: its SYN queue (facts Q11), or that of all who share it.
     pub syn_recv: u32,
+    /// Other listeners fit those handshakes as well.
+    pub shares_syn_queue: bool,
     /// What changed between two looks; `None` if there was one look.
     pub movement: Option<Movement>,
     /// The connections on its port that programs have accepted and not closed, in the newest read;
@@ -225,14 +227,7 @@ pub(super) fn account<'a>(
         .iter()
         .map(|entry| empty_account(entry))
         .collect();
-    for row in rows
-        .iter()
-        .filter(|row| row.state == TcpState::SynRecv && !row.is_unaccepted())
-    {
-        if let [index] = listeners.of_connection(row)[..] {
-            accounts[index].syn_recv += 1;
-        }
-    }
+    syn_queue::count(listeners, rows, &mut accounts);
     let (pools, strays) = pools(listeners, rows.iter().copied());
     let earlier_reads = earlier_reads(snapshot);
     for (members, pool) in pools {
@@ -303,6 +298,7 @@ fn empty_account(entry: &SocketEntry) -> Listener<'_> {
         children: Arc::new([]),
         shared_with: 0,
         syn_recv: 0,
+        shares_syn_queue: false,
         movement: None,
         accepted: None,
         holders: Vec::new(),

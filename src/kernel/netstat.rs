@@ -1,9 +1,10 @@
 //! `/proc/net/netstat` and `/proc/net/sockstat`.
 
 use super::{decimal, lines, words};
-use crate::model::ListenCounters;
+use crate::model::{ListenCounters, SynCounters};
 
-/// `ListenOverflows` and `ListenDrops` of the `TcpExt:` lines; `None` if they are not there.
+/// Counters of the `TcpExt:` lines; `None` if `ListenOverflows` and `ListenDrops` are not there. The
+/// settings beside them are in other files.
 pub fn listen_counters(netstat: &[u8]) -> Option<ListenCounters> {
     let mut tcp_ext = lines(netstat).filter_map(|line| line.strip_prefix(b"TcpExt:"));
     let (names, values) = (tcp_ext.next()?, tcp_ext.next()?);
@@ -16,6 +17,17 @@ pub fn listen_counters(netstat: &[u8]) -> Option<ListenCounters> {
     Some(ListenCounters {
         overflows: value(b"ListenOverflows")?,
         drops: value(b"ListenDrops")?,
+        syn: syn_counters(value),
+    })
+}
+
+fn syn_counters(value: impl Fn(&[u8]) -> Option<u64>) -> Option<SynCounters> {
+    Some(SynCounters {
+        cookies_sent: value(b"SyncookiesSent")?,
+        cookies_received: value(b"SyncookiesRecv")?,
+        cookies_failed: value(b"SyncookiesFailed")?,
+        full_with_cookies: value(b"TCPReqQFullDoCookies")?,
+        full_with_drops: value(b"TCPReqQFullDrop")?,
     })
 }
 
@@ -53,8 +65,15 @@ mod tests {
         let expect = ListenCounters {
             overflows: 12,
             drops: 15,
+            syn: None,
         };
         assert_eq!(listen_counters(text), Some(expect));
+        let text = b"TcpExt: SyncookiesSent SyncookiesRecv SyncookiesFailed ListenOverflows \
+            ListenDrops TCPReqQFullDoCookies TCPReqQFullDrop\nTcpExt: 6 5 4 3 2 1 0\n";
+        let syn = listen_counters(text).unwrap().syn.unwrap();
+        let seen = (syn.cookies_sent, syn.cookies_received, syn.cookies_failed);
+        assert_eq!(seen, (6, 5, 4));
+        assert_eq!((syn.full_with_cookies, syn.full_with_drops), (1, 0));
         assert_eq!(
             listen_counters(b"TcpExt: ListenOverflows\nTcpExt: 1\n"),
             None

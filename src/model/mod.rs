@@ -30,7 +30,7 @@ pub use process::{
 pub use service::{Container, ContainerRuntime, Service};
 pub use snapshot::{
     AcceptedOnPort, CookieSet, FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer,
-    QueueRead, Snapshot, SocketCgroup, SocketSource,
+    QueueRead, Snapshot, SocketCgroup, SocketSource, SynCounters, SynSettings,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,

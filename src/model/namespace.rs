@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Fact, ListenCounters, Netns, SocketSource, printable};
+use super::{Fact, ListenCounters, Netns, SocketSource, SynSettings, printable};
 
 /// Where `ip netns` mounts the namespaces that it names (`man 8 ip-netns`).
 const NAMED: [&[u8]; 2] = [b"/run/netns/", b"/var/run/netns/"];
@@ -31,9 +31,17 @@ pub struct Namespace {
     pub listen_counters: Fact<ListenCounters>,
     /// First and last port that `connect()` picks from there.
     pub ephemeral_ports: Fact<(u16, u16)>,
+    /// What it does when a SYN queue is full; unknown where that could not be read there.
+    pub syn_settings: Option<SynSettings>,
 }
 
 impl Namespace {
+    /// A SYN cookie says that a SYN queue was full: they are not sent always.
+    pub fn cookies_mean_full(&self) -> bool {
+        self.syn_settings
+            .is_none_or(|settings| settings.cookies < 2)
+    }
+
     /// Its name, as `ip netns exec` takes it.
     pub fn name(&self) -> Option<&[u8]> {
         self.mounts.iter().find_map(|path| {
@@ -176,6 +184,7 @@ mod tests {
             sockets_in_use: Fact::Unknown(unknown),
             listen_counters: Fact::Unknown(unknown),
             ephemeral_ports: Fact::Unknown(unknown),
+            syn_settings: None,
         }
     }
 

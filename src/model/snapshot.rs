@@ -210,12 +210,38 @@ pub struct SocketCgroup {
 }
 
 /// `TcpExt` counters of `/proc/net/netstat`, since the namespace was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ListenCounters {
     /// `ListenOverflows`: times an accept queue was full.
     pub overflows: u64,
     /// `ListenDrops`: connections dropped by listeners, for whatever reason.
     pub drops: u64,
+    /// What became of handshakes for which a SYN queue had no room.
+    pub syn: Option<SynCounters>,
+}
+
+/// `TcpExt` counters about SYN queues, since the namespace was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SynCounters {
+    /// `SyncookiesSent`: answers to a SYN that left nothing in a queue.
+    pub cookies_sent: u64,
+    /// `SyncookiesRecv`: those that came back.
+    pub cookies_received: u64,
+    /// `SyncookiesFailed`: ACKs whose cookie was none, or too old.
+    pub cookies_failed: u64,
+    /// `TCPReqQFullDoCookies`: SYNs that were to get a cookie; with [`SynSettings::cookies`] 2 all.
+    pub full_with_cookies: u64,
+    /// `TCPReqQFullDrop`: SYNs that were dropped, since cookies are off.
+    pub full_with_drops: u64,
+}
+
+/// What a namespace does when a SYN queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SynSettings {
+    /// `net.ipv4.tcp_syncookies`: 0 never, 1 when a SYN queue is full, 2 always.
+    pub cookies: u64,
+    /// `net.ipv4.tcp_max_syn_backlog`: without cookies, a further limit of every SYN queue.
+    pub max_backlog: u64,
 }
 
 /// `/proc/sys/fs/file-nr`.

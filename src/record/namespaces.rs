@@ -86,5 +86,6 @@ fn single(
         sockets_in_use,
         listen_counters,
         ephemeral_ports,
+        syn_settings: None,
     }
 }

@@ -10,8 +10,8 @@ use crate::model::{
     DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind,
     HeldDescriptor, Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource,
     Peer, PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
-    SecondLook, Shutdown, Snapshot, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo,
-    TcpState, Thread, Timer, Unknown,
+    SecondLook, Shutdown, Snapshot, SocketCgroup, SocketEntry, SocketSource, SynCounters,
+    SynSettings, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -176,8 +176,19 @@ fn namespaces() -> Vec<Namespace> {
         listen_counters: Fact::Known(ListenCounters {
             overflows: (1 << 53) - 1,
             drops: 1 << 53,
+            syn: Some(SynCounters {
+                cookies_sent: u64::MAX,
+                cookies_received: 1,
+                cookies_failed: 2,
+                full_with_cookies: 3,
+                full_with_drops: 4,
+            }),
         }),
         ephemeral_ports: Fact::Known((32_768, u16::MAX)),
+        syn_settings: Some(SynSettings {
+            cookies: 1,
+            max_backlog: 2048,
+        }),
     };
     let mut namespaces = vec![known];
     namespaces.push(Namespace {
@@ -193,6 +204,7 @@ fn namespaces() -> Vec<Namespace> {
         sockets_in_use: Fact::Unknown(reason),
         listen_counters: Fact::Unknown(reason),
         ephemeral_ports: Fact::Unknown(reason),
+        syn_settings: None,
     }));
     namespaces
 }

@@ -13,8 +13,8 @@ use crate::model::{
     DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor,
     Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource, Peer,
     PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
-    SecondLook, Shutdown, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState,
-    Thread, Timer, Unknown,
+    SecondLook, Shutdown, SocketCgroup, SocketEntry, SocketSource, SynCounters, SynSettings,
+    SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -179,7 +179,19 @@ variants! {
     }
 }
 
-fields! { ListenCounters { overflows, drops } }
+fields! { ListenCounters { overflows, drops, syn } }
+
+fields! {
+    SynCounters {
+        cookies_sent,
+        cookies_received,
+        cookies_failed,
+        full_with_cookies,
+        full_with_drops,
+    }
+}
+
+fields! { SynSettings { cookies, max_backlog } }
 
 fields! {
     Namespace {
@@ -191,6 +203,7 @@ fields! {
         sockets_in_use,
         listen_counters,
         ephemeral_ports,
+        syn_settings,
     }
 }
 

@@ -154,6 +154,7 @@ fn write_socket(
         .find(|listener| std::ptr::eq(listener.entry, row));
     if let Some(listener) = listener {
         write_queue(&mut page, listener)?;
+        write_syn_queue(&mut page, listener, table)?;
     }
     if let Some((recv_q, send_q)) = row.stream_queues() {
         page.line("queues", &format!("{recv_q} in Recv-Q, {send_q} in Send-Q"))?;
@@ -229,11 +230,43 @@ fn write_queue(page: &mut Page<'_>, listener: &Listener<'_>) -> io::Result<()> {
             )
         }),
     )?;
-    page.line(
-        "SYN queue",
-        &count_of(listener.syn_recv.into(), "connection"),
-    )?;
     page.optional("dropped", listener.entry.drops)
+}
+
+/// Handshakes in progress, and what the namespace does when there are too many.
+fn write_syn_queue(
+    page: &mut Page<'_>,
+    listener: &Listener<'_>,
+    table: &SocketTable<'_>,
+) -> io::Result<()> {
+    let handshakes = count_of(listener.syn_recv.into(), "handshake");
+    let state = match (listener.syn_queue_is_full(), listener.backlog) {
+        _ if listener.shares_syn_queue => "on its address, which it shares".into(),
+        (Some(true), Some(limit)) => format!("of {limit}: full"),
+        (_, Some(limit)) => format!("of {limit}"),
+        (_, None) => "of an unknown limit".into(),
+    };
+    page.line("SYN queue", &format!("{handshakes} in progress {state}"))?;
+    let namespace = table.snapshot.namespace(listener.entry.netns);
+    let counters = namespace.and_then(|one| one.listen_counters.known());
+    let Some(syn) = counters.and_then(|counters| counters.syn) else {
+        return Ok(());
+    };
+    let settings = namespace.and_then(|one| one.syn_settings);
+    let when = match settings.map(|settings| settings.cookies) {
+        Some(0) => "never sent: a full SYN queue drops",
+        Some(1) => "sent when a SYN queue is full",
+        Some(_) => "always sent",
+        None => "sent",
+    };
+    let told = format!(
+        "{when}; in this namespace since its start {} sent, {} came back, {} were wrong, {} dropped",
+        syn.cookies_sent,
+        syn.cookies_received,
+        syn.cookies_failed,
+        count_of(syn.full_with_drops, "SYN"),
+    );
+    page.line("SYN cookies", &told)
 }
 
 fn write_close_wait(page: &mut Page<'_>, socket: &CloseWait<'_>) -> io::Result<()> {

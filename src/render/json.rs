@@ -17,8 +17,8 @@ use super::v1::{
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    CauseVerdict, Container, Cookie, Direction, Fact, Finding, ListenCounters, Namespace,
-    OwnerSource, Queues, Service, SocketEntry, SocketSource, Subject, Unknown,
+    CauseVerdict, Container, Cookie, Direction, Fact, Finding, Namespace, OwnerSource, Queues,
+    Service, SocketEntry, SocketSource, Subject, Unknown,
 };
 use crate::report::Report;
 
@@ -67,10 +67,7 @@ pub fn write_report(
             warning: report.summary.warning,
             info: report.summary.info,
         },
-        counters: snapshot
-            .nearest_namespace()
-            .and_then(|namespace| namespace.listen_counters.known())
-            .map(counters_v1),
+        counters: snapshot.nearest_namespace().and_then(counters_v1),
     };
     write_line(to, &document)
 }
@@ -184,15 +181,24 @@ fn namespace_v1(namespace: &Namespace) -> NamespaceV1 {
         source: namespace.source.known().map(|one| source(*one)),
         unread: unread.map(|reason| reason.to_string()),
         sockets_in_use: namespace.sockets_in_use.known().copied(),
-        counters: namespace.listen_counters.known().map(counters_v1),
+        counters: counters_v1(namespace),
     }
 }
 
-fn counters_v1(counters: &ListenCounters) -> CountersV1 {
-    CountersV1 {
+fn counters_v1(namespace: &Namespace) -> Option<CountersV1> {
+    let counters = namespace.listen_counters.known()?;
+    let (syn, settings) = (counters.syn, namespace.syn_settings);
+    Some(CountersV1 {
         listen_overflows: counters.overflows,
         listen_drops: counters.drops,
-    }
+        syn_cookies_sent: syn.map(|syn| syn.cookies_sent),
+        syn_cookies_received: syn.map(|syn| syn.cookies_received),
+        syn_cookies_failed: syn.map(|syn| syn.cookies_failed),
+        syn_queue_full_cookies: syn.map(|syn| syn.full_with_cookies),
+        syn_queue_full_drops: syn.map(|syn| syn.full_with_drops),
+        tcp_syncookies: settings.map(|settings| settings.cookies),
+        tcp_max_syn_backlog: settings.map(|settings| settings.max_backlog),
+    })
 }
 
 fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
@@ -208,6 +214,7 @@ fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
         full: listener.is_full(),
         drops: entry.drops,
         syn_recv: listener.syn_recv,
+        syn_queue_full: listener.syn_queue_is_full(),
         oldest_wait_ms: listener.oldest_wait().map(ms),
         queued: QueuedV1 {
             established: queued.map(|queued| queued.established),

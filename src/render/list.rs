@@ -8,7 +8,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::service;
 use crate::join::{Holder, SocketTable};
-use crate::model::{Netns, Queues, SocketEntry, printable};
+use crate::model::{Netns, Queues, SocketEntry, TcpState, printable};
 
 /// Writes the rows of the table with their holders.
 pub fn write_list(to: &mut dyn Write, table: &SocketTable<'_>) -> io::Result<()> {
@@ -87,6 +87,7 @@ fn owner(row: &SocketEntry, table: &SocketTable<'_>) -> String {
     if holders.is_empty() {
         let nobody = match row.inode {
             _ if row.is_unaccepted() => "not accepted",
+            None if row.state == TcpState::SynRecv => return "- (handshake in progress)".into(),
             None => return "-".into(),
             Some(_) if table.owners_complete() => "no process",
             Some(_) => "not seen",

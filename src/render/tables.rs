@@ -44,6 +44,7 @@ pub(super) fn write_listeners(
             Column::right("CLOSE_WAIT"),
             Column::right("GONE"),
             Column::right("OLDEST"),
+            Column::right("SYN_RECV").where_wide(),
             Column::right("DROPS").where_wide(),
             Column::left("VERDICT").where_wide(),
             Column::left("HOLDERS"),
@@ -66,6 +67,10 @@ pub(super) fn write_listeners(
             queued(|queued| queued.close_wait),
             queued(|queued| queued.gone),
             listener.oldest_wait().map_or("-".into(), human_duration),
+            match listener.syn_queue_is_full() {
+                Some(true) => format!("{} full", listener.syn_recv),
+                _ => listener.syn_recv.to_string(),
+            },
             listener
                 .entry
                 .drops

@@ -107,6 +107,7 @@ pub(super) struct ListenerV1 {
     pub(super) full: bool,
     pub(super) drops: Option<u32>,
     pub(super) syn_recv: u32,
+    pub(super) syn_queue_full: Option<bool>,
     pub(super) oldest_wait_ms: Option<u64>,
     pub(super) queued: QueuedV1,
     pub(super) movement: Option<MovementV1>,
@@ -277,6 +278,13 @@ pub(super) struct SummaryV1 {
 pub(super) struct CountersV1 {
     pub(super) listen_overflows: u64,
     pub(super) listen_drops: u64,
+    pub(super) syn_cookies_sent: Option<u64>,
+    pub(super) syn_cookies_received: Option<u64>,
+    pub(super) syn_cookies_failed: Option<u64>,
+    pub(super) syn_queue_full_cookies: Option<u64>,
+    pub(super) syn_queue_full_drops: Option<u64>,
+    pub(super) tcp_syncookies: Option<u64>,
+    pub(super) tcp_max_syn_backlog: Option<u64>,
 }
 
 #[derive(Serialize)]
