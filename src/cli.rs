@@ -38,7 +38,13 @@ pub enum Command {
     /// Open one connection to a listener of this machine, and say what moves.
     #[command(after_help = PROBE_STATUS)]
     Probe(Probe),
+    /// Print what can be seen from here, what is missing, and what would grant it.
+    #[command(after_help = DOCTOR_STATUS)]
+    Doctor(Doctor),
 }
+
+const DOCTOR_STATUS: &str = "Exit status: 0 a run sees everything it needs, 2 not run, \
+    3 something is missing.";
 
 const PROBE_STATUS: &str = "Not passive: a program sees one connection that sends nothing. \
     Exit status: 0 it accepts, 1 it does not or too late, 2 not run, 3 nothing was decided.";
@@ -221,6 +227,25 @@ pub struct Probe {
     /// How to print it.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Which machine's processes.
+    #[command(flatten)]
+    pub proc: Proc,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Which `/proc` is read.
+#[derive(Debug, Args)]
+pub struct Proc {
+    /// Read processes here, such as /host/proc in a debug pod.
+    #[arg(long = "proc", value_name = "DIR", default_value = "/proc")]
+    pub root: PathBuf,
 }
 
 /// From when on something is a finding.

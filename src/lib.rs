@@ -11,8 +11,9 @@
 //! into it; [`collect`] is the only place that touches the kernel; [`join`] finds what belongs
 //! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`history`] follows
 //! it from look to look; [`pages`] are what `explain` prints; [`record`] keeps a snapshot in a file;
-//! [`experiment`] says what one connection more has shown, and [`probe`] opens it; [`scenario`] puts
-//! the kernel into known states for demos and tests.
+//! [`experiment`] says what one connection more has shown, and [`probe`] opens it; [`sight`] says what
+//! a run cannot see and what would show it; [`scenario`] puts the kernel into known states for demos
+//! and tests.
 
 pub mod cli;
 pub mod collect;
@@ -30,3 +31,4 @@ pub mod record;
 pub mod render;
 pub mod report;
 pub mod scenario;
+pub mod sight;

@@ -114,6 +114,13 @@ impl cli::Probe {
     }
 }
 
+impl cli::Doctor {
+    /// Where processes are read.
+    pub fn proc_root(&self) -> PathBuf {
+        self.proc.root.clone()
+    }
+}
+
 impl cli::Output {
     /// Width and colour for standard output as it is.
     pub fn layout(&self) -> Layout {

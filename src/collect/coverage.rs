@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use super::census::Namespaces;
+use super::{proc_root, rights};
 use crate::model::{Coverage, Gap, GapKind, count_of};
-
-/// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the first pid namespace of the machine.
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+use crate::sight;
 
 /// Counts namespaces and notes those parts of the machine that are out of sight.
 pub(super) fn begin(proc_root: &Path, namespaces: &Namespaces) -> Coverage {
@@ -26,29 +25,16 @@ pub(super) fn begin(proc_root: &Path, namespaces: &Namespaces) -> Coverage {
             count: others,
         });
     }
-    let pid_namespace = std::fs::read_link(proc_root.join("self/ns/pid"));
-    let is_first = match &pid_namespace {
-        Ok(target) => target.as_os_str() == FIRST_PID_NAMESPACE,
-        // A kernel without pid namespaces has no such link. Nor is there one where this process is
-        // not in this /proc: it is of another pid namespace, entered without `nsenter --pid`.
-        Err(_) => proc_root.join("self/stat").exists(),
-    };
-    if !is_first {
-        coverage.gaps.push(Gap {
-            kind: GapKind::Owners,
-            what: "processes outside this pid namespace".into(),
-            why: "this /proc shows only the processes of a container".into(),
-            needs: Some("run on the host, or with its pid namespace (--pid=host)".into()),
-            count: 1,
-        });
-    } else if !proc_root.join("1").exists() {
-        coverage.gaps.push(Gap {
-            kind: GapKind::Owners,
-            what: "processes of other users".into(),
-            why: "/proc is mounted with hidepid".into(),
-            needs: Some("CAP_SYS_PTRACE, or membership in the gid= of the mount".into()),
-            count: 1,
-        });
+    let rights = rights::own(proc_root);
+    if !proc_root::is_mounted(proc_root) {
+        coverage.gaps.push(sight::copied_processes(proc_root));
+    } else {
+        let shown = proc_root::pid_namespace(proc_root);
+        let elsewhere = sight::processes_elsewhere(proc_root, shown, &rights);
+        let options = proc_root::options(proc_root);
+        let hides = proc_root::hides(proc_root, &options, &rights);
+        let hidden = hides.then(|| sight::hidden_processes(&rights));
+        coverage.gaps.extend(elsewhere.into_iter().chain(hidden));
     }
     coverage
 }

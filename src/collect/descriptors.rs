@@ -19,8 +19,10 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, readlinkat_raw, sta
 use rustix::io::Errno;
 
 use super::details::WaitingDescriptors;
+use super::rights;
 use crate::kernel::{decimal, fd_link, fdinfo, stat};
 use crate::model::{Coverage, Gap, GapKind, HeldDescriptor, Inode, ProcessId, count_of};
+use crate::sight;
 
 /// What a walk found.
 #[derive(Default)]
@@ -87,7 +89,7 @@ pub(super) fn walk(
     } else {
         GapKind::Owners
     };
-    outcome.report(total as u64, kind, coverage);
+    outcome.report(total as u64, kind, proc_root, coverage);
     outcome.found
 }
 
@@ -209,22 +211,14 @@ impl Outcome {
         }
     }
 
-    fn report(&self, total: u64, kind: GapKind, coverage: &mut Coverage) {
+    fn report(&self, total: u64, kind: GapKind, proc_root: &Path, coverage: &mut Coverage) {
         coverage.processes_total = total;
         coverage.processes_read = self.read;
         coverage.processes_vanished = self.vanished;
         if self.denied > 0 {
-            coverage.gaps.push(Gap {
-                kind,
-                what: format!("descriptors of {}", count_of(self.denied, "process")),
-                why: "permission denied".into(),
-                needs: Some(if rustix::process::geteuid().is_root() {
-                    "the capabilities that those processes have and this one lacks".into()
-                } else {
-                    "root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".into()
-                }),
-                count: self.denied,
-            });
+            let rights = rights::own(proc_root);
+            let gap = sight::unread_descriptors(self.denied, kind, &rights);
+            coverage.gaps.push(gap);
         }
         let lost = total.saturating_sub(self.read + self.vanished + self.denied);
         if lost > 0 {
@@ -287,7 +281,7 @@ impl<'a> Walker<'a> {
         match outcome {
             Ok(()) => self.outcome.read += 1,
             Err(Errno::NOENT | Errno::SRCH) => self.outcome.vanished += 1,
-            Err(Errno::ACCESS | Errno::PERM) if self.is_kernel_thread(pid) => {
+            Err(Errno::ACCESS | Errno::PERM) if is_kernel_thread(self.root, pid) => {
                 self.outcome.read += 1;
             }
             Err(Errno::ACCESS | Errno::PERM) => self.outcome.denied += 1,
@@ -380,11 +374,11 @@ impl<'a> Walker<'a> {
         }
         Ok(seen)
     }
+}
 
-    /// A kernel thread has no descriptors, whoever may not read that it has none.
-    fn is_kernel_thread(&self, pid: u32) -> bool {
-        stat(self.root, pid).is_some_and(|stat| stat.kernel_thread)
-    }
+/// A kernel thread has no descriptors, whoever may not read that it has none.
+pub(super) fn is_kernel_thread(root: BorrowedFd<'_>, pid: u32) -> bool {
+    stat(root, pid).is_some_and(|stat| stat.kernel_thread)
 }
 
 /// Field 22 of `/proc/PID/stat`, which makes the pid an identity; `None` if the process has ended.

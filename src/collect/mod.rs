@@ -23,9 +23,12 @@ mod look;
 mod netlink;
 mod peers;
 mod port;
+mod proc_root;
 mod processes;
 mod queues;
+mod rights;
 mod session;
+mod sight;
 mod sockets;
 mod tables;
 
@@ -105,7 +108,7 @@ pub enum CollectError {
         /// What became of that.
         proc: io::Error,
     },
-    /// `/proc/net/tcp` was asked for and cannot be had.
+    /// `/proc/net/tcp`, or another place that was asked for, cannot be had.
     #[error("cannot read {path}: {error}")]
     Proc {
         /// The file.
@@ -118,6 +121,7 @@ pub enum CollectError {
 pub use netlink::NetlinkError;
 pub use port::{PortWatch, is_local, listeners_elsewhere};
 pub use session::Session;
+pub use sight::sight;
 
 /// Takes one look.
 pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {

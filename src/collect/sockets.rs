@@ -213,7 +213,7 @@ fn untold(why: String, needs: Option<&str>) -> Gap {
 }
 
 /// A dump of nothing: tells a kernel without sock_diag from one that has it.
-fn probe(mut sock_diag: SockDiag) -> Result<SockDiag, NetlinkError> {
+pub(super) fn probe(mut sock_diag: SockDiag) -> Result<SockDiag, NetlinkError> {
     sock_diag.dump(
         &DumpRequest {
             states: Vec::new(),

@@ -1,6 +1,7 @@
 //! One file a command: glue between the stages, and nothing else.
 
 mod demo;
+mod doctor;
 mod explain;
 mod hook;
 mod inspect;
@@ -27,6 +28,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(options) => explain::run(options),
         Command::Demo(options) => demo::run(options),
         Command::Probe(options) => probe::run(options),
+        Command::Doctor(options) => doctor::run(options),
     }
 }
 

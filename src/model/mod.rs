@@ -9,6 +9,7 @@ mod fact;
 mod finding;
 mod focus;
 mod process;
+mod sight;
 mod snapshot;
 mod socket;
 mod text;
@@ -23,6 +24,10 @@ pub use focus::{Focus, UnknownFocus};
 pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
+};
+pub use sight::{
+    Bpf, Capabilities, Confinement, Container, DeniedProcess, HidePid, NamespacesSeen,
+    PidNamespace, Place, ProcMount, ProcessesSeen, Program, Rights, Sight, SockDiagAnswer,
 };
 pub use snapshot::{
     FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
