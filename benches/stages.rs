@@ -15,9 +15,9 @@ use tcpleak::join::{Filter, SocketTable};
 use tcpleak::kernel::sock_diag::RowHead;
 use tcpleak::kernel::{fdinfo, proc_net_tcp, sock_diag, stat, syscall};
 use tcpleak::model::{
-    Cookie, Coverage, Fact, Family, HeldDescriptor, Host, Inode, Netns, OwnerSource, Process,
-    ProcessId, ProcessState, QueueRead, Queues, Shutdown, Snapshot, SocketEntry, SocketSource,
-    TcpInfo, TcpState, Timer, Unknown,
+    Cookie, Coverage, Fact, Family, HeldDescriptor, Host, Inode, Namespace, Netns, OwnerSource,
+    Process, ProcessId, ProcessState, QueueRead, Queues, Shutdown, Snapshot, SocketEntry,
+    SocketSource, TcpInfo, TcpState, Timer, Unknown,
 };
 use tcpleak::record;
 use tcpleak::render::{self, Layout};
@@ -241,6 +241,7 @@ fn queued(listeners: u16, children: u32) -> Snapshot {
         .map(|ms| QueueRead {
             after: Duration::from_millis(ms),
             sockets: rows.clone(),
+            accepted: None,
         })
         .into();
     snapshot
@@ -324,7 +325,16 @@ fn snapshot() -> Snapshot {
             hostname: "bench".into(),
             kernel: "6.18.0".into(),
         },
-        socket_source: SocketSource::SockDiag,
+        namespaces: vec![Namespace {
+            id: Netns(4_026_531_840),
+            own: true,
+            mounts: Vec::new(),
+            process: None,
+            source: Fact::Known(SocketSource::SockDiag),
+            sockets_in_use: Fact::Known(100_000),
+            listen_counters: Fact::Unknown(not_collected),
+            ephemeral_ports: Fact::Known((32_768, 60_999)),
+        }],
         owner_source: OwnerSource::Procfs,
         sockets: Vec::new(),
         queue_reads: Vec::new(),
@@ -346,9 +356,7 @@ fn snapshot() -> Snapshot {
         crowded: Vec::new(),
         dead_sockets: Vec::new(),
         dead_socket_search: Fact::Unknown(not_collected),
-        listen_counters: Fact::Unknown(not_collected),
-        ephemeral_ports: Fact::Known((32_768, 60_999)),
-        sockets_in_use: Fact::Known(100_000),
+        cgroups: None,
         file_table: Fact::Unknown(not_collected),
         coverage: Coverage {
             processes_total: 1,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::join::RemotePattern;
-use crate::model::{Focus, TcpState};
+use crate::model::{Focus, NetnsChoice, TcpState};
 
 /// Finds leaked TCP sockets and stuck accept queues, who holds them, and why.
 #[derive(Debug, Parser)]
@@ -74,7 +74,7 @@ pub struct Scan {
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
     /// Look at a file written by --save, not at this machine.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source", "proc"])]
     pub from: Option<PathBuf>,
     /// What to keep.
     #[command(flatten)]
@@ -85,6 +85,9 @@ pub struct Scan {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
 }
 
 /// Options of `watch`.
@@ -115,6 +118,12 @@ pub struct Watch {
     /// With --json, print a full report too, every N looks or every DURATION.
     #[arg(long, value_name = "N|DURATION", requires = "json", value_parser = parse_report_every)]
     pub report_every: Option<ReportEvery>,
+    /// Write every look to FILE as it is taken (- for standard output, instead of the events).
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+    /// Watch a file written by --save, as fast as it can be read, and not this machine.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source", "proc", "interval", "exec"])]
+    pub from: Option<PathBuf>,
     /// From when on something is a finding.
     #[command(flatten)]
     pub ages: Ages,
@@ -130,6 +139,9 @@ pub struct Watch {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
 }
 
 /// `--until`.
@@ -168,6 +180,9 @@ pub struct List {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
 }
 
 /// Options of `inspect`.
@@ -175,9 +190,16 @@ pub struct List {
 pub struct Inspect {
     /// :PORT, ADDR:PORT, ADDR:PORT-ADDR:PORT, PID, PID/FD, or a cookie (sk:10a4).
     pub subject: Focus,
+    /// Network namespace: self, all, a PID, a name of ip netns, or a path (repeatable; all without
+    /// it).
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<NetnsChoice>,
     /// Time between two looks at suspect queues; 0 for one look.
     #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
     pub settle: std::time::Duration,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
     /// When to use colour.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
@@ -232,7 +254,7 @@ pub struct Probe {
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {
-    /// Which machine's processes.
+    /// Where processes are read.
     #[command(flatten)]
     pub proc: Proc,
     /// How to print it.
@@ -243,8 +265,8 @@ pub struct Doctor {
 /// Which `/proc` is read.
 #[derive(Debug, Args)]
 pub struct Proc {
-    /// Read processes here, such as /host/proc in a debug pod.
-    #[arg(long = "proc", value_name = "DIR", default_value = "/proc")]
+    /// Read this directory as /proc, such as /host/proc in a debug pod.
+    #[arg(id = "proc", long, value_name = "DIR", default_value = "/proc")]
     pub root: PathBuf,
 }
 
@@ -274,6 +296,20 @@ pub struct Filter {
     /// Remote address, with /LEN and :PORT if wanted (repeatable).
     #[arg(long, value_name = "ADDR[/LEN][:PORT]")]
     pub remote: Vec<RemotePattern>,
+    /// Holder's container: its id or the beginning of it, or the name that LXC and systemd-nspawn
+    /// give it (repeatable).
+    #[arg(long, value_name = "ID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub container: Vec<String>,
+    /// Holder's systemd unit, with or without .service, or a slice (repeatable).
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub unit: Vec<String>,
+    /// Holder's Kubernetes pod: its uid or the beginning of it (repeatable).
+    #[arg(long, value_name = "UID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub pod: Vec<String>,
+    /// Network namespace: self, all, a PID, a name of ip netns, or a path (repeatable; all without
+    /// it).
+    #[arg(long, value_name = "NETNS")]
+    pub netns: Vec<NetnsChoice>,
 }
 
 /// How to print.

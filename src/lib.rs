@@ -31,4 +31,5 @@ pub mod record;
 pub mod render;
 pub mod report;
 pub mod scenario;
+pub mod screen;
 pub mod sight;

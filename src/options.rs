@@ -11,10 +11,11 @@ use crate::cli;
 use crate::collect::{Entries, Request, SourceChoice};
 use crate::diagnose::Thresholds;
 use crate::join::Filter;
-use crate::model::{Focus, Severity, TcpState};
+use crate::model::{Focus, NetnsChoice, Severity, TcpState};
 use crate::render::Layout;
+use crate::screen::Theme;
 
-/// Where `/proc` is.
+/// Where `/proc` is, as a rule.
 const PROC_ROOT: &str = "/proc";
 
 impl cli::Scan {
@@ -25,7 +26,11 @@ impl cli::Scan {
         } else {
             Entries::Suspects
         };
-        request(self.source, entries, self.thresholds(), self.settle)
+        let netns = self.filter.netns.clone();
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(self.source, entries, netns, self.thresholds(), self.settle)
+        }
     }
 
     /// From when on something is a finding.
@@ -46,17 +51,37 @@ impl cli::Scan {
 impl cli::Watch {
     /// What to collect in each look.
     pub fn request(&self) -> Request {
-        request(
-            self.source,
-            Entries::Suspects,
-            self.thresholds(),
-            self.settle,
-        )
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(
+                self.source,
+                Entries::Suspects,
+                self.filter.netns.clone(),
+                self.thresholds(),
+                self.settle,
+            )
+        }
     }
 
     /// From when on something is a finding.
     pub fn thresholds(&self) -> Thresholds {
         (&self.ages).into()
+    }
+
+    /// Whether it is shown on a screen: standard output is a terminal that can do more than print
+    /// lines, and that is wanted.
+    pub fn screen(&self) -> bool {
+        let stdout = std::io::stdout();
+        // A serial line has no size until somebody sets it (man 1 stty).
+        !self.plain && !self.output.json && !is_dumb() && width(&stdout).is_some()
+    }
+
+    /// What the screen may be drawn with.
+    pub fn theme(&self) -> Theme {
+        Theme {
+            color: self.output.layout().color,
+            unicode: is_utf8(),
+        }
     }
 
     /// The program of `--exec` and its arguments; `None` if none is given or it is blank.
@@ -74,7 +99,12 @@ impl cli::List {
             (false, states) => states.to_vec(),
         };
         let entries = Entries::InStates(states);
-        request(self.source, entries, Thresholds::default(), Duration::ZERO)
+        let netns = self.filter.netns.clone();
+        let thresholds = Thresholds::default();
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(self.source, entries, netns, thresholds, Duration::ZERO)
+        }
     }
 }
 
@@ -82,7 +112,17 @@ impl cli::Inspect {
     /// What to collect.
     pub fn request(&self) -> Request {
         let entries = Entries::Focus(self.subject);
-        request(cli::Source::Auto, entries, self.thresholds(), self.settle)
+        let netns = self.netns.clone();
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(
+                cli::Source::Auto,
+                entries,
+                netns,
+                self.thresholds(),
+                self.settle,
+            )
+        }
     }
 
     /// From when on something is a finding.
@@ -102,7 +142,13 @@ impl cli::Probe {
     pub fn request(&self) -> Request {
         const SETTLE: Duration = Duration::from_millis(250);
         let entries = Entries::Focus(Focus::Port(self.target.port()));
-        request(cli::Source::SockDiag, entries, self.thresholds(), SETTLE)
+        request(
+            cli::Source::SockDiag,
+            entries,
+            vec![NetnsChoice::Own],
+            self.thresholds(),
+            SETTLE,
+        )
     }
 
     /// From when on something is a finding.
@@ -196,6 +242,16 @@ fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|value| value == "dumb")
 }
 
+/// The terminal's characters, by the locale (man 7 locale); without one they are ASCII.
+fn is_utf8() -> bool {
+    let value = |name: &&str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(value);
+    locale.is_some_and(|locale| {
+        let locale = locale.to_string_lossy().to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
+    })
+}
+
 /// A program and its arguments, split at white space: no shell reads them. `None` if it is blank.
 fn words(command: &OsStr) -> Option<(OsString, Vec<OsString>)> {
     let mut words = command
@@ -210,12 +266,14 @@ fn words(command: &OsStr) -> Option<(OsString, Vec<OsString>)> {
 fn request(
     source: cli::Source,
     entries: Entries,
+    netns: Vec<NetnsChoice>,
     thresholds: Thresholds,
     settle: Duration,
 ) -> Request {
     Request {
         source: source.into(),
         entries,
+        netns,
         accept_age: thresholds.accept_age,
         close_wait_age: thresholds.close_wait_age,
         settle,
@@ -239,6 +297,11 @@ impl From<&cli::Filter> for Filter {
             pids: typed.pid.clone(),
             processes: typed.process.clone(),
             remotes: typed.remote.clone(),
+            containers: typed.container.clone(),
+            units: typed.unit.clone(),
+            pods: typed.pod.clone(),
+            // Said before anything is read; of a recording, `commands::scan` finds out which.
+            netns: Vec::new(),
         }
     }
 }

@@ -4,7 +4,6 @@
 //! [`crate::experiment`], which says what it proves; what it reads comes from `collect`.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use rustix::fd::OwnedFd;
@@ -96,7 +95,7 @@ impl Probe {
         let (listener, sharing, seen) =
             look(&mut watch, netns, target, None)?.ok_or_else(|| Refusal::NoListener {
                 address: target,
-                elsewhere: elsewhere(&request.proc_root, target),
+                elsewhere: elsewhere(request, target),
             })?;
         Ok(Probe {
             watch,
@@ -174,13 +173,13 @@ fn look(
     Err(Refusal::Restless)
 }
 
-fn elsewhere(proc_root: &Path, target: SocketAddr) -> String {
-    match collect::listeners_elsewhere(proc_root, target.port())[..] {
+fn elsewhere(request: &Request, target: SocketAddr) -> String {
+    match &collect::listeners_elsewhere(request, target.port())[..] {
         [] => String::new(),
-        [(pid, local), ..] => format!(
-            " in this network namespace; {local} is listened at in that of pid {pid}: \
-             nsenter --net=/proc/{pid}/ns/net tcpleak probe ADDR:{}",
-            target.port()
+        [(namespace, local), ..] => format!(
+            " in this network namespace; {local} is listened at in {}: {}",
+            namespace.title(),
+            namespace.command(&format!("tcpleak probe ADDR:{}", target.port()))
         ),
     }
 }

@@ -116,6 +116,17 @@ fn a_wrong_call_says_what_is_wrong() {
         &["scan", "--from", "a", "--save", "b"],
         &["--from", "--save"],
     );
+    for (option, value) in [
+        ("--save", "b"),
+        ("--source", "proc"),
+        ("--interval", "1s"),
+        ("--exec", "true"),
+    ] {
+        check(
+            &["watch", "--from", "a", option, value],
+            &["--from", option],
+        );
+    }
     check(
         &["demo", "no-such-case"],
         &["'no-such-case'", "demo --list"],
@@ -278,8 +289,8 @@ fn the_report_is_alone_on_standard_output() {
     for run in [
         report,
         scan_of("stranded", &["--json"]),
-        run(&["list"]),
-        run(&["scan"]),
+        run(&["list", "--netns", "self"]),
+        run(&["scan", "--netns", "self"]),
     ] {
         assert!(!run.text().contains("not seen:"), "{}", run.text());
         assert_eq!(notes_aside(&run.stderr), [""; 0]);

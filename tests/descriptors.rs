@@ -24,7 +24,9 @@ use support::sockets::reset;
 use tcpleak::collect::{Entries, Request, SourceChoice, collect};
 use tcpleak::diagnose::Thresholds;
 use tcpleak::join::Filter;
-use tcpleak::model::{Confidence, Fact, Finding, FindingId, Severity, Snapshot, Subject};
+use tcpleak::model::{
+    Confidence, Fact, Finding, FindingId, NetnsChoice, Severity, Snapshot, Subject,
+};
 use tcpleak::report::Report;
 use tcpleak::scenario::{self, Running};
 
@@ -39,6 +41,7 @@ fn look(source: SourceChoice) -> Snapshot {
     collect(&Request {
         source,
         entries: Entries::Suspects,
+        netns: vec![NetnsChoice::Own],
         accept_age: Duration::from_secs(1),
         close_wait_age: Duration::from_secs(10),
         settle: Duration::from_millis(150),
@@ -66,7 +69,7 @@ fn only(mut things: Vec<Finding>) -> Finding {
 fn scan(uid: u32, arguments: &str) -> Value {
     let mut command = Command::new(PROGRAM);
     command
-        .args(["scan", "--json"])
+        .args(["scan", "--netns", "self", "--json"])
         .args(arguments.split_whitespace());
     let output = command.uid(uid).gid(uid).current_dir("/").output().unwrap();
     assert!(

@@ -36,7 +36,15 @@ fn scan(running: &Running, call: &str, fault: &str, arguments: &str) -> Outcome 
         .arg(format!("trace={call}"))
         .args(["-e", &format!("inject={call}:{fault}")])
         .arg(env!("CARGO_BIN_EXE_tcpleak"))
-        .args(["scan", "--accept-age", "200ms", "--port", &port.to_string()])
+        .args([
+            "scan",
+            "--netns",
+            "self",
+            "--accept-age",
+            "200ms",
+            "--port",
+            &port.to_string(),
+        ])
         .args(arguments.split_whitespace());
     command::run(&mut traced)
 }

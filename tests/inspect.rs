@@ -13,7 +13,7 @@ use support::scan::start;
 fn inspect(subject: &str) -> Output {
     let program = env!("CARGO_BIN_EXE_tcpleak");
     Command::new(program)
-        .args(["inspect", "--settle", "0", subject])
+        .args(["inspect", "--netns", "self", "--settle", "0", subject])
         .output()
         .unwrap()
 }

@@ -277,7 +277,7 @@ fn a_full_queue_overflows() {
             .summary
             .contains(&format!("pid {}", case.server_pid()))
     );
-    let counters = snapshot.listen_counters.known().unwrap();
+    let counters = snapshot.namespaces[0].listen_counters.known().unwrap();
     assert!(counters.overflows > 0 && counters.drops > 0);
     assert_eq!(
         tcpleak(&format!("scan {}", at_port(case.address()))).status,

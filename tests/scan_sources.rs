@@ -17,7 +17,7 @@ use tcpleak::model::{Family, HeldDescriptor, Snapshot, SocketEntry, SocketSource
 use tcpleak::scenario::Running;
 
 use support::clock::eventually;
-use support::command::{Ended, tcpleak, wait};
+use support::command::{Ended, tcpleak, wait, words};
 use support::in_own_namespace;
 use support::scan::{Directory, every_socket, numbers, only, report, scan, start};
 use support::sockets::{LOOPBACK, LOOPBACK6, connect, connection, listen_at};
@@ -73,8 +73,8 @@ fn both_sources_tell_the_same_of_every_row() {
         // A segment may still be on its way.
         (rows(&sock_diag, false) == rows(&proc, false)).then_some((sock_diag, proc))
     });
-    assert_eq!(sock_diag.socket_source, SocketSource::SockDiag);
-    assert_eq!(proc.socket_source, SocketSource::ProcNetTcp);
+    assert_eq!(sock_diag.socket_source(), SocketSource::SockDiag);
+    assert_eq!(proc.socket_source(), SocketSource::ProcNetTcp);
     for state in [
         TcpState::Listen,
         TcpState::Established,
@@ -226,7 +226,7 @@ fn a_closed_pipe_is_no_error() {
         let (reader, writer) = io::pipe().unwrap();
         drop(reader);
         let child = Command::new(env!("CARGO_BIN_EXE_tcpleak"))
-            .args(arguments.split_whitespace())
+            .args(words(arguments))
             .stdin(Stdio::null())
             .stdout(writer)
             .stderr(Stdio::piped())

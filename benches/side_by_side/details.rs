@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tcpleak::collect::{Entries, Request, SourceChoice, collect};
-use tcpleak::model::{Fact, Snapshot};
+use tcpleak::model::{Fact, NetnsChoice, Snapshot};
 
 use crate::bare;
 use crate::holder::Role;
@@ -92,6 +92,7 @@ pub(crate) fn measure(page: &mut Page) {
 fn request(close_wait_age: Duration) -> Request {
     Request {
         source: SourceChoice::Auto,
+        netns: vec![NetnsChoice::Own],
         entries: Entries::Suspects,
         accept_age: Duration::ZERO,
         close_wait_age,

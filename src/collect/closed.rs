@@ -1,11 +1,11 @@
 //! Takes out sockets that were closed between the look at the table and the look at descriptors:
 //! without a second look at them they would pass for sockets that nobody holds.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 
 use super::sockets::Sockets;
-use crate::model::{HeldDescriptor, Inode, SocketEntry, TcpState};
+use crate::model::{HeldDescriptor, Inode, Netns, SocketEntry, TcpState};
 
 /// Look-ups in one run. More are ownerless only where descriptors could not be read, and there
 /// nothing is said about their holders.
@@ -27,26 +27,33 @@ pub(super) fn take_out(
         .map(|(index, _)| index)
         .take(LOOK_UPS_AT_MOST)
         .collect();
-    if ownerless.is_empty() {
-        return;
+    let mut by_namespace: BTreeMap<Netns, Vec<usize>> = BTreeMap::new();
+    for index in ownerless {
+        let of_namespace = by_namespace.entry(rows[index].netns).or_default();
+        of_namespace.push(index);
     }
-    let pairs: Vec<(SocketAddr, SocketAddr)> = ownerless
-        .iter()
-        .map(|index| (rows[*index].local, rows[*index].remote))
-        .collect();
-    let Some(Ok(now)) = sockets.look_up(&pairs) else {
-        return;
-    };
     let is_same = |before: &SocketEntry, now: &Option<SocketEntry>| {
         now.as_ref()
             .is_some_and(|now| (now.cookie, now.state) == (before.cookie, before.state))
     };
-    let closed: HashSet<usize> = ownerless
-        .into_iter()
-        .zip(&now)
-        .filter(|(index, now)| !is_same(&rows[*index], now))
-        .map(|(index, _)| index)
-        .collect();
+    let mut closed: HashSet<usize> = HashSet::new();
+    for (netns, ownerless) in by_namespace {
+        let pairs: Vec<(SocketAddr, SocketAddr)> = ownerless
+            .iter()
+            .map(|index| (rows[*index].local, rows[*index].remote))
+            .collect();
+        let Some(Ok(now)) = sockets.look_up(netns, &pairs) else {
+            continue;
+        };
+        for (index, now) in ownerless.into_iter().zip(&now) {
+            if !is_same(&rows[index], now) {
+                closed.insert(index);
+            }
+        }
+    }
+    if closed.is_empty() {
+        return;
+    }
     let mut index = 0..;
     rows.retain(|_| index.next().is_none_or(|index| !closed.contains(&index)));
 }

@@ -20,21 +20,26 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, getxattr, readlinkat_raw};
 use rustix::io::Errno;
 
-use super::census::{Namespaces, namespace, table_file};
+use super::census::{Namespaces, namespace};
 use super::descriptors::{SocketDescriptor, open_directory, process_ids, start_time};
-use super::tables::{Place, Protocol, Seen, TableError, Tables};
-use super::{Request, SourceChoice};
-use crate::kernel::{fd_link, mountinfo, netstat};
+use super::places::Place;
+use super::tables::{Protocol, Seen, TableError, Tables};
+use super::{Request, SourceChoice, proc_root, rights};
+use crate::kernel::{fd_link, netstat};
 use crate::model::{
-    Coverage, DeadSocketSearch, Fact, Gap, GapKind, HeldDescriptor, Inode, ProcessId, Unknown,
-    count_of,
+    Coverage, DeadSocketSearch, Fact, Gap, GapKind, HeldDescriptor, Inode, Netns, ProcessId,
+    Unknown, count_of,
 };
+use crate::sight;
 
 /// From how many sockets on the descriptors are walked. A healthy machine has a few fresh or bound
 /// ones; the walk costs as much as all the rest of a scan.
 const WORTH_A_WALK: u64 = 10;
 /// The counters are not read in one instant: each further read may explain the difference away.
 const READS_AT_MOST: usize = 3;
+
+/// Stands for this thread, among processes.
+const OWN: &str = "thread-self";
 
 /// Machine-wide counts of TCP sockets.
 #[derive(Debug, Clone, Copy)]
@@ -60,28 +65,34 @@ impl Counts {
     }
 
     fn read_once(proc_root: &Path, namespaces: &Namespaces) -> Option<Counts> {
+        let own = proc_root::own(proc_root);
         let read = |process: &str, file: &str| {
-            std::fs::read(proc_root.join(process).join("net").join(file))
+            let directory = match process {
+                OWN => own.clone(),
+                other => proc_root.join(other),
+            };
+            std::fs::read(directory.join("net").join(file))
         };
         // A kernel without IPv6 has no sockstat6.
         let v6 = |process: &str| {
             let text = read(process, "sockstat6").ok()?;
             netstat::sockets_in_use(&text, b"TCP6")
         };
-        let own = read("thread-self", "sockstat").ok()?;
+        let sockstat = read(OWN, "sockstat").ok()?;
+        let in_tables = netstat::sockets_in_use(&sockstat, b"TCP")?;
         let mut counts = Counts {
-            allocated: netstat::sockets_allocated(&own)?,
-            in_tables: netstat::sockets_in_use(&own, b"TCP")? + v6("thread-self").unwrap_or(0),
+            allocated: netstat::sockets_allocated(&sockstat)?,
+            in_tables: in_tables + v6(OWN).unwrap_or(0),
         };
-        for pid in namespaces.others.values() {
-            let process = pid.to_string();
-            let v4 = read(&process, "sockstat").ok();
+        let others = namespaces.places.values().filter(|place| !place.own);
+        for process in others.filter_map(|place| place.processes.first()) {
+            let v4 = read(process, "sockstat").ok();
             let v4 = v4.and_then(|text| netstat::sockets_in_use(&text, b"TCP"));
-            counts.in_tables += v4.unwrap_or(0) + v6(&process).unwrap_or(0);
+            counts.in_tables += v4.unwrap_or(0) + v6(process).unwrap_or(0);
         }
         // Sockets that were made meanwhile are in some table, and must not make up for dead ones;
         // those that were closed are in none, and the next read does not have them any more.
-        let allocated = netstat::sockets_allocated(&read("thread-self", "sockstat").ok()?)?;
+        let allocated = netstat::sockets_allocated(&read(OWN, "sockstat").ok()?)?;
         counts.allocated = counts.allocated.max(allocated);
         Some(counts)
     }
@@ -163,11 +174,11 @@ impl<'a> Search<'a> {
     fn finish(mut self) -> (Vec<HeldDescriptor>, DeadSocketSearch) {
         let watched = self.looked.elapsed();
         if !self.suspects.is_empty() {
-            for (inode, place) in std::mem::take(&mut self.places) {
-                if self.strike_out(&place).is_err() && !self.has_vanished(inode, &place) {
+            for place in std::mem::take(&mut self.places).into_values() {
+                if self.strike_out(&place).is_err() && !self.has_vanished(&place) {
                     self.every_table = false;
                     // Without the nearest table the first look stands alone.
-                    if place == Place::Own {
+                    if place.own {
                         self.suspects.clear();
                     }
                 }
@@ -186,22 +197,8 @@ impl<'a> Search<'a> {
     /// Takes everything off that is in the table of a namespace in which a process lives, or which
     /// is mounted.
     fn read_tables(&mut self, namespaces: &Namespaces) {
-        let own = namespaces.own.map(|inode| (inode, Place::Own));
-        let others = namespaces
-            .others
-            .iter()
-            .map(|(inode, pid)| (*inode, Place::Process(pid.to_string())));
-        let mounted = std::fs::read(self.tables.proc_root.join("thread-self/mountinfo"));
-        let mounted = mountinfo::network_namespaces(&mounted.unwrap_or_default());
-        let mounted = mounted
-            .into_iter()
-            .map(|(inode, path)| (inode, Place::Mount(path)));
-        let mut places: BTreeMap<u64, Place> = BTreeMap::new();
-        for (inode, place) in own.into_iter().chain(others).chain(mounted) {
-            places.entry(inode).or_insert(place);
-        }
-        for (inode, place) in places {
-            self.read_table(inode, place);
+        for (inode, place) in &namespaces.places {
+            self.read_table(*inode, place.clone());
         }
     }
 
@@ -215,7 +212,11 @@ impl<'a> Search<'a> {
                 let thread = format!("{pid}/task/{tid}");
                 match namespace(self.root.as_fd(), &thread) {
                     Ok(inode) if self.places.contains_key(&inode) => {}
-                    Ok(inode) => self.read_table(inode, Place::Process(thread)),
+                    Ok(inode) => {
+                        let processes = vec![thread];
+                        let place = Place::new(Netns(inode));
+                        self.read_table(inode, Place { processes, ..place });
+                    }
                     // The thread has ended.
                     Err(Errno::NOENT | Errno::SRCH) => {}
                     Err(_) => self.every_table = false,
@@ -230,7 +231,7 @@ impl<'a> Search<'a> {
                 self.every_table &= seen == Seen::Everything;
                 self.places.insert(inode, place);
             }
-            Err(_) if self.has_vanished(inode, &place) => {}
+            Err(_) if self.has_vanished(&place) => {}
             Err(error) => {
                 self.every_table = false;
                 self.unread.get_or_insert((0, error)).0 += 1;
@@ -238,18 +239,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The process that stood for a namespace has ended. If the namespace has not, the suspects
+    /// The processes that stood for a namespace have ended. If the namespace has not, the suspects
     /// among its other processes are dropped as those whose table was not read.
-    fn has_vanished(&self, inode: u64, place: &Place) -> bool {
-        let Place::Process(process) = place else {
-            return false;
-        };
-        let root = self.root.as_fd();
-        match namespace(root, process) {
-            Ok(now) => now != inode,
-            Err(Errno::NOENT | Errno::SRCH) => true,
-            Err(_) => table_file(root, process) != Some(inode),
-        }
+    fn has_vanished(&self, place: &Place) -> bool {
+        let is_gone = || place.directory(self.tables.proc_root).is_none();
+        !place.own && place.mounts.is_empty() && is_gone()
     }
 
     fn report(&mut self, processes_somewhere: u64, coverage: &mut Coverage) {
@@ -261,21 +255,14 @@ impl<'a> Search<'a> {
                     count_of(count, "network namespace")
                 ),
                 why: error.to_string(),
-                needs: Some("root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE".into()),
+                needs: sight::needs_to_enter(&rights::own(self.tables.proc_root)),
                 count,
             });
         }
         if processes_somewhere > 0 {
-            coverage.gaps.push(Gap {
-                kind: GapKind::Details,
-                what: format!(
-                    "network namespaces of {}",
-                    count_of(processes_somewhere, "process")
-                ),
-                why: "permission denied".into(),
-                needs: Some("root, or CAP_SYS_PTRACE".into()),
-                count: processes_somewhere,
-            });
+            let rights = rights::own(self.tables.proc_root);
+            let gap = sight::unknown_namespaces(processes_somewhere, &rights);
+            coverage.gaps.push(gap);
         }
     }
 
@@ -432,7 +419,9 @@ pub(super) enum Hunt<'a> {
 impl<'a> Hunt<'a> {
     /// Reads the counts.
     pub(super) fn screen(proc_root: &Path, namespaces: &Namespaces) -> Hunt<'a> {
-        Counts::read(proc_root, namespaces).map_or(Hunt::Unsupported, Hunt::Screened)
+        // A copy's counters and tables are not of one moment.
+        let counts = proc_root::is_mounted(proc_root).then(|| Counts::read(proc_root, namespaces));
+        counts.flatten().map_or(Hunt::Unsupported, Hunt::Screened)
     }
 
     /// There may be dead sockets; all descriptors have to be read.

@@ -1,36 +1,27 @@
-//! Facts about the machine and this network namespace that are read once.
+//! Facts about the machine that are read once.
 
-use std::io;
 use std::path::Path;
 
-use super::read_fact;
-use crate::kernel::netstat;
-use crate::model::{Fact, FileTable, Host, ListenCounters};
+use super::{proc_root, read_fact};
+use crate::model::{Fact, FileTable, Host, printable};
 
-/// Its name and kernel.
-pub(super) fn host() -> Host {
+/// Its name and kernel; of a copy those that are in it.
+pub(super) fn host(proc_root: &Path) -> Host {
+    if !proc_root::is_mounted(proc_root) {
+        let read = |name: &str| {
+            let text = std::fs::read(proc_root.join("sys/kernel").join(name));
+            text.map_or("unknown".into(), |text| printable(text.trim_ascii_end()))
+        };
+        return Host {
+            hostname: read("hostname"),
+            kernel: read("osrelease"),
+        };
+    }
     let names = rustix::system::uname();
     Host {
         hostname: names.nodename().to_string_lossy().into_owned(),
         kernel: names.release().to_string_lossy().into_owned(),
     }
-}
-
-/// Counters of this namespace.
-pub(super) fn listen_counters(proc_root: &Path) -> Fact<ListenCounters> {
-    read_fact(net(proc_root, "netstat"), netstat::listen_counters)
-}
-
-/// First and last port that `connect()` picks from.
-pub(super) fn ephemeral_ports(proc_root: &Path) -> Fact<(u16, u16)> {
-    let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
-    read_fact(std::fs::read(file), |text| {
-        let mut ports = text
-            .split(u8::is_ascii_whitespace)
-            .filter(|word| !word.is_empty());
-        let mut port = || u16::try_from(crate::kernel::decimal(ports.next()?)?).ok();
-        Some((port()?, port()?))
-    })
 }
 
 /// Open files of the machine.
@@ -44,20 +35,4 @@ pub(super) fn file_table(proc_root: &Path) -> Fact<FileTable> {
         let limit = numbers.nth(1)??;
         Some(FileTable { allocated, limit })
     })
-}
-
-/// TCP sockets in use in this namespace.
-pub(super) fn sockets_in_use(proc_root: &Path) -> Fact<u64> {
-    // A kernel without IPv6 has no sockstat6.
-    let v6 = net(proc_root, "sockstat6").ok();
-    let v6 = v6
-        .and_then(|text| netstat::sockets_in_use(&text, b"TCP6"))
-        .unwrap_or(0);
-    read_fact(net(proc_root, "sockstat"), |text| {
-        Some(netstat::sockets_in_use(text, b"TCP")? + v6)
-    })
-}
-
-fn net(proc_root: &Path, file: &str) -> io::Result<Vec<u8>> {
-    std::fs::read(proc_root.join("thread-self/net").join(file))
 }

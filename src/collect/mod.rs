@@ -10,7 +10,10 @@
 )]
 
 mod census;
+mod cgroups;
+mod choice;
 mod closed;
+mod counters;
 mod coverage;
 mod crowded;
 mod dead_sockets;
@@ -21,9 +24,13 @@ mod focus;
 mod host;
 mod look;
 mod netlink;
+mod opening;
+mod owners;
 mod peers;
+mod places;
 mod port;
 mod proc_root;
+mod proc_tables;
 mod processes;
 mod queues;
 mod rights;
@@ -36,9 +43,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::{Fact, Focus, OwnerSource, Snapshot, TcpState, Unknown};
+use crate::model::{Fact, Focus, NetnsChoice, OwnerSource, Snapshot, TcpState, Unknown};
+use crowded::Crowd;
 use dead_sockets::Hunt;
 use look::Look;
+use owners::{Asked, Owners};
 use sockets::Sockets;
 
 /// What to look at.
@@ -48,6 +57,8 @@ pub struct Request {
     pub source: SourceChoice,
     /// Which entries to read.
     pub entries: Entries,
+    /// In which network namespaces; in all if none is named.
+    pub netns: Vec<NetnsChoice>,
     /// From which wait on an accept queue is suspect and looked at a second time.
     pub accept_age: Duration,
     /// From which age on a socket in CLOSE_WAIT is suspect and its holder looked at closely.
@@ -88,6 +99,15 @@ pub enum CollectError {
     /// sock_diag was asked for and cannot be had.
     #[error("cannot read sockets over netlink (sock_diag): {0}")]
     SockDiag(netlink::NetlinkError),
+    /// Files that somebody copied from a `/proc` are no machine: nothing moves in them, and
+    /// sock_diag speaks of another one, perhaps.
+    #[error("{path} is a directory of files, not a mounted /proc: {why}", path = path.display())]
+    Copy {
+        /// What is read as `/proc`.
+        path: PathBuf,
+        /// Why that does not do.
+        why: &'static str,
+    },
     /// The process or descriptor that is asked about cannot be read.
     #[error("{focus}: {path}: {error}")]
     Focus {
@@ -97,6 +117,22 @@ pub enum CollectError {
         path: PathBuf,
         /// What the kernel said.
         error: io::Error,
+    },
+    /// There is no such network namespace, or it cannot be told.
+    #[error("no network namespace {choice}: {error}")]
+    Netns {
+        /// What was asked for.
+        choice: NetnsChoice,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The network namespace that was asked for can neither be entered nor read.
+    #[error("cannot read the sockets of {namespace}: {why}")]
+    Closed {
+        /// Which one.
+        namespace: String,
+        /// Why it could not be entered.
+        why: String,
     },
     /// Neither source can be had.
     #[error("cannot read sockets: sock_diag: {sock_diag}; {path}: {proc}")]
@@ -136,11 +172,13 @@ fn look(
     follows_another: bool,
 ) -> Result<Snapshot, CollectError> {
     let taken_at = SystemTime::now();
+    let request = &proc_root::settled(request)?;
     let root = &request.proc_root;
     let census = census::take(root);
-    let mut coverage = coverage::begin(root, &census.namespaces);
+    let mut coverage = coverage::begin(root);
     let all_processes = coverage.owners_complete();
-    let mut sockets = Sockets::open(request, &mut coverage)?;
+    let places = choice::resolve(&request.netns, &census.namespaces, root)?;
+    let mut sockets = Sockets::open(request, &places, &mut coverage)?;
     let is_list = matches!(request.entries, Entries::InStates(_));
 
     let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
@@ -162,22 +200,31 @@ fn look(
     } else {
         Hunt::screen(root, &census.namespaces)
     };
-    let mut walk = descriptors::walk(root, &wanted, dead.wants_sockets(), &mut coverage);
-    look.take_out_closed(&mut sockets, &walk.held);
-    let walked = std::mem::take(&mut walk.sockets);
+    let crowd = if is_list {
+        Crowd::default()
+    } else {
+        Crowd::new(&census.crowded, look.newest_rows())
+    };
+    let asked = Asked {
+        wanted: &wanted,
+        every_socket: dead.wants_sockets(),
+        crowd: &crowd,
+    };
+    let mut found = Owners::default().find(root, &asked, &mut coverage);
+    look.take_out_closed(&mut sockets, &found.held);
+    let cgroups = if proc_root::is_mounted(root) {
+        cgroups::of_unheld(root, look.newest_rows(), &wanted, &found.held)
+    } else {
+        None
+    };
     dead = dead.begin(
         request,
         &census.namespaces,
         all_processes,
-        walked,
+        std::mem::take(&mut found.sockets),
         &mut coverage,
     );
-    let crowded = if is_list {
-        Vec::new()
-    } else {
-        crowded::read(root, &census.crowded, look.newest_rows(), &mut coverage)
-    };
-    let mut processes = processes::read(root, &walk, &look.suspect(request), &mut coverage);
+    let mut processes = processes::read(root, &found, &look.suspect(request), &mut coverage);
 
     // Everything above took a while; the second looks come after it, so that waiting for them
     // costs little.
@@ -189,14 +236,14 @@ fn look(
     }
     let (dead_sockets, dead_socket_search) = dead.finish(request.settle);
     let further = dead_sockets.iter().map(|held| held.process);
-    let further = further.chain(crowded.iter().map(|crowded| crowded.process));
+    let further = further.chain(found.crowded.iter().map(|crowded| crowded.process));
     processes::read_further(root, further, &mut processes);
 
     Ok(Snapshot {
         taken_at,
         duration: started.elapsed(),
-        host: host::host(),
-        socket_source: sockets.source(),
+        host: host::host(root),
+        namespaces: sockets.namespaces(root, &places),
         owner_source: if wanted.is_empty() {
             OwnerSource::None
         } else {
@@ -205,14 +252,12 @@ fn look(
         sockets: look.first,
         queue_reads: look.queue_reads,
         peers,
-        descriptors: walk.held,
+        descriptors: found.held,
         processes,
-        crowded,
+        crowded: found.crowded,
         dead_sockets,
         dead_socket_search,
-        listen_counters: host::listen_counters(root),
-        ephemeral_ports: host::ephemeral_ports(root),
-        sockets_in_use: host::sockets_in_use(root),
+        cgroups,
         file_table: host::file_table(root),
         coverage,
     })

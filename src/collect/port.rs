@@ -4,35 +4,41 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr as KernelAddress};
 
-use super::sockets::{Sockets, Want};
-use super::{CollectError, Request, census, host};
-use crate::kernel::{proc_net_tcp, route};
-use crate::model::{Coverage, Host, Netns, QueueRead, TcpState};
+use super::sockets::{Ports, Sockets, Want};
+use super::{CollectError, Request, SourceChoice, census, host};
+use crate::kernel::route;
+use crate::model::{Coverage, Host, Namespace, Netns, QueueRead, TcpState};
 
 /// Reads the sockets on one local port, with the time since the first read was possible.
 pub struct PortWatch {
     sockets: Sockets,
+    netns: Netns,
     port: u16,
     began_at: SystemTime,
     began: Instant,
+    proc_root: PathBuf,
 }
 
 impl PortWatch {
     /// Needs what `request` names as its source; nothing else of it matters.
     pub fn open(request: &Request, port: u16) -> Result<PortWatch, CollectError> {
         let (began_at, began) = (SystemTime::now(), Instant::now());
-        let sockets = Sockets::open(request, &mut Coverage::default())?;
+        let own = [census::own(&request.proc_root)];
+        let netns = own[0].netns;
+        let sockets = Sockets::open(request, &own, &mut Coverage::default())?;
         Ok(PortWatch {
             sockets,
+            netns,
             port,
             began_at,
             began,
+            proc_root: request.proc_root.clone(),
         })
     }
 
@@ -43,18 +49,20 @@ impl PortWatch {
         let mut coverage = Coverage::default();
         let want = Want {
             states: TcpState::all().collect(),
-            ports: Some(BTreeSet::from([self.port])),
+            ports: Some(Ports::from([(self.netns, BTreeSet::from([self.port]))])),
             accepted: true,
         };
         let sockets = self.sockets.read(&want, &mut coverage)?;
-        Ok(coverage
-            .is_complete()
-            .then_some(QueueRead { after, sockets }))
+        Ok(coverage.is_complete().then_some(QueueRead {
+            after,
+            sockets,
+            accepted: None,
+        }))
     }
 
     /// The namespace that is read.
     pub fn netns(&self) -> Netns {
-        self.sockets.netns()
+        self.netns
     }
 
     /// Wall-clock time of the beginning.
@@ -74,7 +82,7 @@ impl PortWatch {
 
     /// Which machine this is.
     pub fn host(&self) -> Host {
-        host::host()
+        host::host(&self.proc_root)
     }
 }
 
@@ -89,23 +97,30 @@ pub fn is_local(address: IpAddr, device: u32) -> io::Result<bool> {
     route::is_local(&answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Listeners on `port` in other network namespaces, each with a process that lives there, as far
-/// as `/proc/PID/net` may be read.
-pub fn listeners_elsewhere(proc_root: &Path, port: u16) -> Vec<(u32, SocketAddr)> {
-    let mut found = Vec::new();
-    for pid in census::take(proc_root).namespaces.others.into_values() {
-        for file in ["tcp", "tcp6"] {
-            let path = proc_root.join(format!("{pid}/net/{file}"));
-            // Unreadable, or without IPv6: then nothing is said of it.
-            let table = std::fs::read(path).unwrap_or_default();
-            let rows = table.split(|byte| *byte == b'\n').enumerate().skip(1);
-            let rows = rows
-                .filter_map(|(line, row)| proc_net_tcp::parse_row(row, line + 1, Netns(0)).ok());
-            let listens = rows
-                .filter(|row| row.state == TcpState::Listen && row.local.port() == port)
-                .map(|row| (pid, row.local));
-            found.extend(listens);
-        }
-    }
-    found
+/// Listeners on `port` in other network namespaces, as far as those can be read.
+pub fn listeners_elsewhere(request: &Request, port: u16) -> Vec<(Namespace, SocketAddr)> {
+    let root = &request.proc_root;
+    let places = census::take(root).namespaces.places.into_values();
+    let others: Vec<_> = places.filter(|place| !place.own).collect();
+    let mut coverage = Coverage::default();
+    let request = Request {
+        source: SourceChoice::Auto,
+        ..request.clone()
+    };
+    let Ok(mut sockets) = Sockets::open(&request, &others, &mut coverage) else {
+        return Vec::new();
+    };
+    let want = Want {
+        states: vec![TcpState::Listen],
+        ports: None,
+        accepted: true,
+    };
+    let rows = sockets.read(&want, &mut coverage).unwrap_or_default();
+    let on_port = rows.into_iter().filter(|row| row.local.port() == port);
+    let with_namespace = on_port.filter_map(|row| {
+        let mut namespaces = sockets.namespaces.iter();
+        let namespace = namespaces.find(|namespace| namespace.id == row.netns)?;
+        Some((namespace.clone(), row.local))
+    });
+    with_namespace.collect()
 }

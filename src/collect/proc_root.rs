@@ -5,12 +5,19 @@
 //! A mounted one speaks of this kernel, so its processes and this thread's sockets belong together;
 //! a copy may be of any machine.
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::{PROC_SUPER_MAGIC, major, minor, stat, statfs};
+use rustix::fs::{
+    CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, major, minor, openat2, stat, statfs,
+};
 use rustix::process::{getegid, getgroups};
 
-use super::read_fact;
+use super::descriptors::open_directory;
+use super::{CollectError, Request, SourceChoice, read_fact};
 use crate::kernel::proc_mount::{self, ProcOptions};
 use crate::kernel::{stat as process_stat, status};
 use crate::model::{Capabilities, Fact, HidePid, PidNamespace, Rights, Unknown};
@@ -25,6 +32,64 @@ const USUAL: &str = "/proc";
 /// Whether `root` is a mounted proc file system.
 pub(super) fn is_mounted(root: &Path) -> bool {
     statfs(root).is_ok_and(|statfs| statfs.f_type == PROC_SUPER_MAGIC)
+}
+
+/// `request` as it is carried out: of a copy only files are read, and once.
+pub(super) fn settled(request: &Request) -> Result<Cow<'_, Request>, CollectError> {
+    if is_mounted(&request.proc_root) {
+        return Ok(Cow::Borrowed(request));
+    }
+    if request.source == SourceChoice::SockDiag {
+        return Err(CollectError::Copy {
+            path: request.proc_root.clone(),
+            why: "sock_diag speaks of this machine",
+        });
+    }
+    Ok(Cow::Owned(Request {
+        source: SourceChoice::Proc,
+        settle: Duration::ZERO,
+        ..request.clone()
+    }))
+}
+
+/// Fails where looks in a row would show the same each time.
+pub(super) fn has_to_move(root: &Path) -> Result<(), CollectError> {
+    if is_mounted(root) {
+        return Ok(());
+    }
+    Err(CollectError::Copy {
+        path: root.to_owned(),
+        why: "nothing moves in it",
+    })
+}
+
+/// The content of `/etc/passwd` where the processes are; empty if it is not known.
+pub(super) fn passwd(root: &Path) -> Vec<u8> {
+    let device = |path: &Path| stat(path).map(|stat| stat.st_dev);
+    let read = if is_mounted(root) && device(root) == device(Path::new(USUAL)) {
+        std::fs::read("/etc/passwd")
+    } else {
+        below_first_process(root, "etc/passwd")
+    };
+    read.unwrap_or_default()
+}
+
+/// A file below the root directory of the first process. Whatever links are in there lead to
+/// nothing outside of it.
+fn below_first_process(root: &Path, path: &str) -> io::Result<Vec<u8>> {
+    const AT_MOST: u64 = 1 << 20;
+    let directory = root.join("1/root");
+    // In a copy that may be a link to the root directory of this machine.
+    if !is_mounted(root) && std::fs::symlink_metadata(&directory)?.is_symlink() {
+        return Err(io::ErrorKind::NotFound.into());
+    }
+    let directory = open_directory(CWD, &directory)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let file = openat2(directory, path, flags, Mode::empty(), inside)?;
+    let mut content = Vec::new();
+    File::from(file).take(AT_MOST).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// The directory of this thread, `root/thread-self` as a rule.

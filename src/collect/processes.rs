@@ -7,9 +7,9 @@ use std::path::Path;
 use procfs::FromBufRead;
 use procfs::process::{LimitValue, Limits};
 
-use super::descriptors::Walk;
 use super::details::Details;
-use super::{read_fact, why};
+use super::owners::Found;
+use super::{proc_root, read_fact, why};
 use crate::kernel::{decimal, lines, passwd, stat, words};
 use crate::model::{
     Coverage, DescriptorUse, Fact, Gap, GapKind, Inode, Process, ProcessId, Unknown, count_of,
@@ -23,12 +23,12 @@ const DETAILED_AT_MOST: usize = 256;
 /// list; its descriptors say that it was there.
 pub(super) fn read(
     proc_root: &Path,
-    walk: &Walk,
+    found: &Found,
     suspect: &HashSet<Inode>,
     coverage: &mut Coverage,
 ) -> Vec<Process> {
-    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
-    let holds_suspect: BTreeSet<ProcessId> = walk
+    let passwd = proc_root::passwd(proc_root);
+    let holds_suspect: BTreeSet<ProcessId> = found
         .held
         .iter()
         .filter(|held| suspect.contains(&held.inode))
@@ -46,13 +46,13 @@ pub(super) fn read(
         });
     }
     let details = Details::new(proc_root);
-    let mut ids: Vec<ProcessId> = walk.held.iter().map(|held| held.process).collect();
+    let mut ids: Vec<ProcessId> = found.held.iter().map(|held| held.process).collect();
     ids.dedup();
     ids.into_iter()
         .filter_map(|id| {
             let mut process = read_one(proc_root, id, &passwd)?;
             if detailed.contains(&id) {
-                let waiting = walk.waiting.get(&id).cloned().unwrap_or_default();
+                let waiting = found.waiting.get(&id).cloned().unwrap_or_default();
                 process.detail = Fact::Known(details.read(&process, &waiting));
             }
             Some(process)
@@ -71,7 +71,7 @@ pub(super) fn read_further(
     if missing.is_empty() {
         return;
     }
-    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let passwd = proc_root::passwd(proc_root);
     let read = missing
         .into_iter()
         .filter_map(|id| read_one(proc_root, id, &passwd));
@@ -154,8 +154,10 @@ pub(super) fn soft_descriptor_limit(limits: &[u8]) -> Option<Option<u64>> {
 
 /// Since Linux 6.2 the size of `/proc/PID/fd` is the number of descriptors; before, it is zero.
 fn count_descriptors(directory: &Path) -> io::Result<u64> {
+    // In a copy the size is that of a directory.
+    let is_number = proc_root::is_mounted(directory);
     match std::fs::metadata(directory)?.len() {
-        0 => Ok(std::fs::read_dir(directory)?.count() as u64),
+        open if open == 0 || !is_number => Ok(std::fs::read_dir(directory)?.count() as u64),
         open => Ok(open),
     }
 }

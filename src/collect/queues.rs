@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::CollectError;
-use super::sockets::{Sockets, Want};
-use crate::model::{Cookie, Coverage, QueueRead, Queues, SocketEntry, TcpState};
+use super::sockets::{Ports, Sockets, Want};
+use crate::model::{Cookie, Coverage, Netns, QueueRead, Queues, SocketEntry, TcpState};
 
 const READS_AT_MOST: usize = 4;
 
@@ -44,19 +44,16 @@ pub(super) fn read_once(
     started: Instant,
     coverage: &mut Coverage,
 ) -> Result<Option<QueueRead>, CollectError> {
-    let ports: BTreeSet<u16> = first
-        .iter()
-        .filter(|row| {
-            matches!(
-                row.queues,
-                Queues::Listen {
-                    accept_queue: 1..,
-                    ..
-                }
-            )
-        })
-        .map(|row| row.local.port())
-        .collect();
+    let mut ports = Ports::new();
+    for row in first {
+        if let Queues::Listen {
+            accept_queue: 1.., ..
+        } = row.queues
+        {
+            let of_namespace = ports.entry(row.netns).or_default();
+            of_namespace.insert(row.local.port());
+        }
+    }
     if ports.is_empty() {
         return Ok(None);
     }
@@ -67,7 +64,7 @@ pub(super) fn read_once(
         TcpState::Established,
     ];
     let after = started.elapsed();
-    let sockets = sockets.read(
+    let (sockets, accepted) = sockets.read_with_accepted(
         &Want {
             states,
             ports: Some(ports),
@@ -75,7 +72,11 @@ pub(super) fn read_once(
         },
         coverage,
     )?;
-    Ok(Some(QueueRead { after, sockets }))
+    Ok(Some(QueueRead {
+        after,
+        sockets,
+        accepted,
+    }))
 }
 
 /// How long suspect queues are to be watched; zero if none is suspect.
@@ -137,10 +138,10 @@ impl PortQueue {
     }
 }
 
-fn ports(rows: &[SocketEntry]) -> BTreeMap<u16, PortQueue> {
-    let mut ports: BTreeMap<u16, PortQueue> = BTreeMap::new();
+fn ports(rows: &[SocketEntry]) -> BTreeMap<(Netns, u16), PortQueue> {
+    let mut ports: BTreeMap<(Netns, u16), PortQueue> = BTreeMap::new();
     for row in rows {
-        let port = ports.entry(row.local.port()).or_default();
+        let port = ports.entry((row.netns, row.local.port())).or_default();
         if let Queues::Listen { accept_queue, .. } = row.queues {
             port.queued += u64::from(accept_queue);
         } else if row.is_unaccepted() {

@@ -3,22 +3,23 @@
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, RawDir, StatVfsMountFlags, openat, readlinkat_raw, statvfs};
 use rustix::io::Errno;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use super::census::{self, Namespaces, table_file};
+use super::census::{self, table_file};
 use super::descriptors::{is_kernel_thread, open_directory, process_ids};
 use super::netlink::{NetlinkError, SockDiag};
-use super::{CollectError, host, proc_root, read_fact, rights, sockets};
-use crate::kernel::{cgroup, decimal, mountinfo, status};
+use super::opening::probe;
+use super::places::{Place as NamespacePlace, visit};
+use super::{CollectError, host, proc_root, read_fact, rights};
+use crate::kernel::{cgroup, decimal, status};
 use crate::model::{
-    Bpf, Confinement, Container, DeniedProcess, NamespacesSeen, Place, ProcMount, ProcessesSeen,
-    Program, Sight, SockDiagAnswer,
+    Bpf, Confinement, ContainedBy, ContainerRuntime, DeniedProcess, NamespacesSeen, PidNamespace,
+    Place, ProcMount, ProcessesSeen, Program, Sight, SockDiagAnswer,
 };
 
 /// `NET_NS_INIT_INO` (`include/uapi/linux/nsfs.h`, since Linux 6.18).
@@ -42,7 +43,7 @@ pub fn sight(root: &Path) -> Result<Sight, CollectError> {
     let sight = Sight {
         taken_at,
         duration: std::time::Duration::ZERO,
-        host: host::host(),
+        host: host::host(root),
         rights,
         program: program(),
         confinement: confinement(root, &own),
@@ -58,13 +59,13 @@ pub fn sight(root: &Path) -> Result<Sight, CollectError> {
         },
         processes: processes(root),
         sock_diag: if mounted {
-            let asked = SockDiag::open().and_then(sockets::probe);
+            let asked = SockDiag::open().and_then(probe);
             asked.map_or_else(|error| answer(&error), |_| SockDiagAnswer::Works)
         } else {
             SockDiagAnswer::NotAsked
         },
         proc_net_tcp: File::open(own.join("net/tcp")).is_ok(),
-        namespaces: namespaces(root, &own),
+        namespaces: namespaces(root),
         bpf: Bpf {
             btf: Path::new("/sys/kernel/btf/vmlinux").exists(),
             unprivileged_disabled: read_fact(
@@ -143,15 +144,15 @@ fn place(root: &Path, own: &Path) -> Place {
 }
 
 /// The runtime, and what gives it away. In a pod there are also the signs of what runs the pod.
-fn sign_of_container(cgroups: &[u8]) -> Option<(Container, String)> {
+fn sign_of_container(cgroups: &[u8]) -> Option<(ContainedBy, String)> {
     const IN_PODS: &str = "KUBERNETES_SERVICE_HOST";
     if std::env::var_os(IN_PODS).is_some() {
-        return Some((Container::Kubernetes, format!("{IN_PODS} is set")));
+        return Some((ContainedBy::Kubernetes, format!("{IN_PODS} is set")));
     }
     let files = [
-        (Container::Kubernetes, "/run/secrets/kubernetes.io"),
-        (Container::Docker, "/.dockerenv"),
-        (Container::Podman, "/run/.containerenv"),
+        (ContainedBy::Kubernetes, "/run/secrets/kubernetes.io"),
+        (ContainedBy::Docker, "/.dockerenv"),
+        (ContainedBy::Podman, "/run/.containerenv"),
     ];
     let there = files.into_iter().find(|(_, file)| Path::new(file).exists());
     if let Some((container, file)) = there {
@@ -161,22 +162,18 @@ fn sign_of_container(cgroups: &[u8]) -> Option<(Container, String)> {
     if let Some(name) = std::env::var_os("container") {
         let name = crate::model::printable(name.as_encoded_bytes());
         let container = match &*name {
-            "docker" => Container::Docker,
-            "podman" => Container::Podman,
-            _ => Container::Other,
+            "docker" => ContainedBy::Docker,
+            "podman" => ContainedBy::Podman,
+            _ => ContainedBy::Other,
         };
         return Some((container, format!("container={name} is set")));
     }
-    cgroup::container_id(cgroups)?;
-    let names = |word: &[u8]| cgroups.windows(word.len()).any(|part| part == word);
-    let container = if names(b"kubepods") {
-        Container::Kubernetes
-    } else if names(b"libpod") {
-        Container::Podman
-    } else if names(b"docker") {
-        Container::Docker
-    } else {
-        Container::Other
+    let service = cgroup::service(cgroups);
+    let container = match (&service.pod, service.container()?.runtime) {
+        (Some(_), _) => ContainedBy::Kubernetes,
+        (None, Some(ContainerRuntime::Docker)) => ContainedBy::Docker,
+        (None, Some(ContainerRuntime::Podman)) => ContainedBy::Podman,
+        (None, _) => ContainedBy::Other,
     };
     Some((container, "the path of its cgroup".into()))
 }
@@ -260,71 +257,40 @@ fn denied(directory: &Path, pid: u32) -> Option<DeniedProcess> {
     })
 }
 
-fn namespaces(root: &Path, own: &Path) -> NamespacesSeen {
+/// Tries each: to enter it, or else to read it through somebody who lives there.
+fn namespaces(root: &Path) -> NamespacesSeen {
     let known = census::take(root).namespaces;
-    let mut places: Vec<(PathBuf, Option<PathBuf>)> = Vec::new();
-    for pid in known.others.values() {
-        let process = root.join(pid.to_string());
-        places.push((process.join("ns/net"), Some(process.join("net/tcp"))));
-    }
-    // A copy's mounts are another machine's.
-    if proc_root::is_mounted(root) {
-        let mounts = std::fs::read(own.join("mountinfo")).unwrap_or_default();
-        let mut mounted = mountinfo::network_namespaces(&mounts);
-        mounted.sort();
-        mounted.dedup_by_key(|(inode, _)| *inode);
-        mounted.retain(|(inode, _)| Some(*inode) != known.own && !known.others.contains_key(inode));
-        places.extend(mounted.into_iter().map(|(_, path)| (path, None)));
-    }
+    let own = known.places.values().find(|place| place.own);
+    let own = own.map(|place| place.netns.0).filter(|inode| *inode != 0);
+    let others: Vec<&NamespacePlace> = known.places.values().filter(|place| !place.own).collect();
     let mut seen = NamespacesSeen {
-        own: known.own,
-        own_is_machines: own_is_machines(root, &known),
-        others: places.len() as u64,
+        own,
+        own_is_machines: own_is_machines(root, own),
+        others: others.len() as u64,
         unknown_processes: known.unreadable,
         ..NamespacesSeen::default()
     };
-    for ((_, table), entered) in places.iter().zip(try_to_enter(&places)) {
-        match entered {
-            Ok(()) => seen.enterable += 1,
-            Err(error) => {
-                seen.refusal.get_or_insert_with(|| refusal(&error));
-                let table = table.as_ref().map(File::open);
-                seen.readable += u64::from(table.is_some_and(|file| file.is_ok()));
-            }
-        }
+    for (place, entered) in others.iter().zip(visit(root, &others, |_| ())) {
+        let Err(closed) = entered else {
+            seen.enterable += 1;
+            continue;
+        };
+        seen.refusal.get_or_insert_with(|| closed.to_string());
+        let table = place.directory(root).map(|net| File::open(net.join("tcp")));
+        seen.readable += u64::from(table.is_some_and(|file| file.is_ok()));
     }
     seen
 }
 
 /// Whether the own namespace is that in which the machine's first process lives.
-fn own_is_machines(root: &Path, known: &Namespaces) -> Option<bool> {
-    if known.own == Some(FIRST_NET_NAMESPACE) {
+fn own_is_machines(root: &Path, own: Option<u64>) -> Option<bool> {
+    if own == Some(FIRST_NET_NAMESPACE) {
         return Some(true);
     }
-    if proc_root::pid_namespace(root) != crate::model::PidNamespace::First {
+    if proc_root::pid_namespace(root) != PidNamespace::First {
         return None;
     }
     let root = open_directory(CWD, root).ok()?;
-    Some(table_file(root.as_fd(), "1")? == table_file(root.as_fd(), "thread-self")?)
-}
-
-/// Enters one after the other, in a thread that then ends.
-fn try_to_enter(places: &[(PathBuf, Option<PathBuf>)]) -> Vec<io::Result<()>> {
-    let enter = |(path, _): &(PathBuf, Option<PathBuf>)| {
-        let file = File::open(path)?;
-        let kind = Some(LinkNameSpaceType::Network);
-        Ok(move_into_link_name_space(file.as_fd(), kind)?)
-    };
-    let outcome = std::thread::scope(|scope| {
-        let thread = scope.spawn(|| places.iter().map(enter).collect());
-        thread.join().ok()
-    });
-    outcome.unwrap_or_default()
-}
-
-fn refusal(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => "permission denied".into(),
-        _ => error.to_string(),
-    }
+    let table = |process: &str| table_file(root.as_fd(), process).ok();
+    Some(table("1")? == table("thread-self")?)
 }

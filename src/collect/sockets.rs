@@ -1,26 +1,48 @@
-//! Reads socket entries, from sock_diag or from `/proc/net/tcp` and `tcp6`.
+//! Reads the socket entries of every namespace that was asked for, from sock_diag or from
+//! `/proc/net/tcp` and `tcp6`.
 
-use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 
+use super::CollectError;
 use super::netlink::{Dumped, NetlinkError, SockDiag};
-use super::{CollectError, Request, SourceChoice};
+use super::proc_tables::ProcTables;
 use crate::kernel::sock_diag::{DumpRequest, PortFilter, RowError, RowHead, parse_row};
-use crate::kernel::{ParseError, fd_link, proc_net_tcp};
-use crate::model::{Coverage, Gap, GapKind, Netns, SocketEntry, SocketSource, TcpState};
+use crate::model::{
+    AcceptedOnPort, CookieSet, Coverage, Gap, GapKind, Namespace, Netns, SocketEntry, SocketSource,
+    TcpState, count_of,
+};
 
-/// The open source of socket entries, in the namespace of the thread that opened it.
+/// The open sources of socket entries, one for each namespace that has any.
+///
+/// Each keeps its namespace alive, with its devices, even when the last process there ends: so they
+/// are closed after a look, and not kept for the next one.
 pub(super) struct Sockets {
-    netns: Netns,
-    reader: Reader,
+    /// The own namespace's first.
+    pub(super) tables: Vec<Table>,
+    /// Everything that was asked for, those without a table too.
+    pub(super) namespaces: Vec<Namespace>,
 }
 
-enum Reader {
+/// The source of one namespace's entries.
+pub(super) struct Table {
+    pub(super) netns: Netns,
+    pub(super) own: bool,
+    pub(super) reader: Reader,
+}
+
+pub(super) enum Reader {
     SockDiag(SockDiag),
-    Proc { directory: PathBuf },
+    Proc(ProcTables),
+}
+
+impl Reader {
+    pub(super) fn source(&self) -> SocketSource {
+        match self {
+            Reader::SockDiag(_) => SocketSource::SockDiag,
+            Reader::Proc(_) => SocketSource::ProcNetTcp,
+        }
+    }
 }
 
 /// Which entries are wanted.
@@ -28,145 +50,116 @@ pub(super) struct Want {
     /// In these states.
     pub(super) states: Vec<TcpState>,
     /// On these local ports, if given; then ESTABLISHED rows only while nobody has accepted them.
-    pub(super) ports: Option<BTreeSet<u16>>,
+    pub(super) ports: Option<Ports>,
     /// Those that were accepted too.
     pub(super) accepted: bool,
 }
 
-impl Want {
+/// The rows that were read, and on each of the wanted ports the connections that were accepted.
+pub(super) type RowsAndAccepted = (Vec<SocketEntry>, Option<Vec<AcceptedOnPort>>);
+
+/// Ports of namespaces; of those that are not in it, none.
+pub(super) type Ports = BTreeMap<Netns, BTreeSet<u16>>;
+
+/// What is wanted of one namespace.
+struct WantHere<'a> {
+    states: &'a [TcpState],
+    ports: Option<&'a BTreeSet<u16>>,
+    accepted: bool,
+}
+
+impl WantHere<'_> {
     fn takes(&self, state: TcpState, local_port: u16, has_inode: bool) -> bool {
         self.states.contains(&state)
-            && self.ports.as_ref().is_none_or(|ports| {
+            && self.ports.is_none_or(|ports| {
                 ports.contains(&local_port)
                     && (self.accepted || state != TcpState::Established || !has_inode)
             })
     }
 }
 
+/// What was read of one table.
+#[derive(Default)]
+struct Rows {
+    entries: Vec<SocketEntry>,
+    /// How many could not be understood, and why the first could not.
+    malformed: Option<(u64, String)>,
+    interrupted: bool,
+    /// Those that were accepted, on each of the wanted ports; `None` without cookies.
+    accepted: Option<Vec<AcceptedOnPort>>,
+}
+
 impl Sockets {
-    pub(super) fn open(
-        request: &Request,
-        coverage: &mut Coverage,
-    ) -> Result<Sockets, CollectError> {
-        let link = std::fs::read_link(request.proc_root.join("thread-self/ns/net"));
-        let netns = link
-            .ok()
-            .and_then(|target| fd_link::netns_inode(target.as_os_str().as_encoded_bytes()))
-            .map_or(Netns(0), Netns);
-        let directory = request.proc_root.join("thread-self/net");
-        let sock_diag = match request.source {
-            SourceChoice::Proc => {
-                coverage.gaps.push(untold(
-                    "/proc/net/tcp does not tell, and was asked for".into(),
-                    None,
-                ));
-                return Self::open_proc(netns, directory, None);
-            }
-            SourceChoice::Auto | SourceChoice::SockDiag => SockDiag::open().and_then(probe),
-        };
-        match sock_diag {
-            Ok(sock_diag) => Ok(Sockets {
-                netns,
-                reader: Reader::SockDiag(sock_diag),
-            }),
-            Err(error) if request.source == SourceChoice::SockDiag => {
-                Err(CollectError::SockDiag(error))
-            }
-            Err(error) => {
-                let why =
-                    format!("sock_diag cannot be had ({error}); /proc/net/tcp was read instead");
-                let needs = "the kernel module tcp_diag, and a seccomp profile that allows it";
-                coverage.gaps.push(untold(why, Some(needs)));
-                Self::open_proc(netns, directory, Some(error))
-            }
-        }
-    }
-
-    fn open_proc(
-        netns: Netns,
-        directory: PathBuf,
-        sock_diag: Option<NetlinkError>,
-    ) -> Result<Sockets, CollectError> {
-        let path = directory.join("tcp");
-        match (File::open(&path), sock_diag) {
-            (Ok(_), _) => Ok(Sockets {
-                netns,
-                reader: Reader::Proc { directory },
-            }),
-            (Err(error), None) => Err(CollectError::Proc { path, error }),
-            (Err(proc), Some(error)) => Err(CollectError::NoSource {
-                sock_diag: error.to_string(),
-                path,
-                proc,
-            }),
-        }
-    }
-
-    pub(super) fn source(&self) -> SocketSource {
-        match self.reader {
-            Reader::SockDiag(_) => SocketSource::SockDiag,
-            Reader::Proc { .. } => SocketSource::ProcNetTcp,
-        }
-    }
-
-    /// Reads the wanted entries; each socket comes once. Rows that cannot be understood and dumps
-    /// that stay incomplete are gaps.
+    /// Reads the wanted entries; each socket comes once. Rows that cannot be understood, dumps that
+    /// stay incomplete, and tables of other namespaces that cannot be read are gaps.
     pub(super) fn read(
         &mut self,
         want: &Want,
         coverage: &mut Coverage,
     ) -> Result<Vec<SocketEntry>, CollectError> {
-        let mut entries = Vec::new();
-        let mut malformed = None;
-        match &mut self.reader {
-            Reader::SockDiag(sock_diag) => {
-                let (netns, mut seen) = (self.netns, HashSet::new());
-                let ports = want.ports.iter().flatten().copied();
-                let request = DumpRequest {
-                    states: want.states.clone(),
-                    ports: PortFilter::new(ports),
-                    details: true,
-                };
-                let mut on_row = |bytes: &[u8]| -> Result<(), RowError> {
-                    let head = RowHead::new(bytes)?;
-                    let takes = want.takes(head.state(), head.local_port(), head.inode().is_some());
-                    if takes && seen.insert(head.cookie()) {
-                        entries.push(parse_row(bytes, netns)?);
-                    }
-                    Ok(())
-                };
-                let dumped = sock_diag
-                    .dump(&request, &mut |bytes| {
-                        if let Err(error) = on_row(bytes) {
-                            note(&mut malformed, error.to_string());
-                        }
-                    })
-                    .map_err(CollectError::SockDiag)?;
-                if dumped == Dumped::Interrupted {
-                    coverage.gaps.push(Gap {
-                        kind: GapKind::Sockets,
-                        what: "socket entries".into(),
-                        why: "the table changed during every attempt to read it".into(),
-                        needs: None,
-                        count: 1,
-                    });
-                }
+        let (rows, _) = self.read_with_accepted(want, coverage)?;
+        Ok(rows)
+    }
+
+    /// The same, and on each of the wanted ports the set of those that were accepted; `None` where no
+    /// table has cookies.
+    pub(super) fn read_with_accepted(
+        &mut self,
+        want: &Want,
+        coverage: &mut Coverage,
+    ) -> Result<RowsAndAccepted, CollectError> {
+        let mut all = Rows::default();
+        let mut interrupted = 0;
+        let mut failed: Option<(u64, CollectError)> = None;
+        let nothing = BTreeSet::new();
+        for table in &mut self.tables {
+            let ports = want.ports.as_ref();
+            let ports = ports.map(|ports| ports.get(&table.netns).unwrap_or(&nothing));
+            if ports.is_some_and(BTreeSet::is_empty) {
+                continue;
             }
-            Reader::Proc { directory } => {
-                for file in ["tcp", "tcp6"] {
-                    let path = directory.join(file);
-                    let rows = read_proc(&path, self.netns, want, &mut entries, &mut malformed);
-                    match rows {
-                        // A kernel without IPv6 has no tcp6.
-                        Err(error) if file == "tcp6" && error.kind() == io::ErrorKind::NotFound => {
-                        }
-                        Err(error) => return Err(CollectError::Proc { path, error }),
-                        Ok(()) => {}
+            let want = WantHere {
+                states: &want.states,
+                ports,
+                accepted: want.accepted,
+            };
+            match table.read(&want) {
+                Ok(rows) => {
+                    all.entries.extend(rows.entries);
+                    if let Some(accepted) = rows.accepted {
+                        all.accepted.get_or_insert_default().extend(accepted);
+                    }
+                    interrupted += u64::from(rows.interrupted);
+                    if let Some((count, first)) = rows.malformed {
+                        all.malformed.get_or_insert((0, first)).0 += count;
                     }
                 }
+                Err(error) if table.own => return Err(error),
+                Err(error) => failed.get_or_insert((0, error)).0 += 1,
             }
         }
-        if let Some((count, first)) = malformed {
+        if let Some((count, error)) = failed {
+            if count == self.tables.len() as u64 {
+                return Err(error);
+            }
+            coverage.gaps.push(Gap {
+                kind: GapKind::Sockets,
+                what: format!("sockets of {}", count_of(count, "network namespace")),
+                why: error.to_string(),
+                needs: None,
+                count,
+            });
+        }
+        if interrupted > 0 {
+            coverage.gaps.push(Gap {
+                kind: GapKind::Sockets,
+                what: "socket entries".into(),
+                why: "the table changed during every attempt to read it".into(),
+                needs: None,
+                count: interrupted,
+            });
+        }
+        if let Some((count, first)) = all.malformed {
             coverage.gaps.push(Gap {
                 kind: GapKind::Sockets,
                 what: format!("{count} malformed socket entries"),
@@ -175,19 +168,21 @@ impl Sockets {
                 count,
             });
         }
-        Ok(entries)
+        Ok((all.entries, all.accepted))
     }
 
-    /// Looks up single sockets by `(local, remote)`; `None` if this source cannot.
+    /// Looks up single sockets of a namespace by `(local, remote)`; `None` if that cannot be done
+    /// there.
     pub(super) fn look_up(
         &mut self,
+        netns: Netns,
         pairs: &[(SocketAddr, SocketAddr)],
     ) -> Option<Result<Vec<Option<SocketEntry>>, NetlinkError>> {
-        let Reader::SockDiag(sock_diag) = &mut self.reader else {
+        let table = self.tables.iter_mut().find(|table| table.netns == netns)?;
+        let Reader::SockDiag(sock_diag) = &mut table.reader else {
             return None;
         };
         let mut found = vec![None; pairs.len()];
-        let netns = self.netns;
         let outcome = sock_diag.look_up(pairs, &mut |index, row| {
             if let (Some(place), Some(bytes)) = (found.get_mut(index), row) {
                 *place = parse_row(bytes, netns).ok();
@@ -195,77 +190,77 @@ impl Sockets {
         });
         Some(outcome.map(|()| found))
     }
-
-    pub(super) fn netns(&self) -> Netns {
-        self.netns
-    }
 }
 
-/// What `/proc/net/tcp` does not have.
-fn untold(why: String, needs: Option<&str>) -> Gap {
-    Gap {
-        kind: GapKind::Details,
-        what: "ages, backlogs, drops and cookies of sockets".into(),
-        why,
-        needs: needs.map(str::to_owned),
-        count: 1,
-    }
-}
-
-/// A dump of nothing: tells a kernel without sock_diag from one that has it.
-pub(super) fn probe(mut sock_diag: SockDiag) -> Result<SockDiag, NetlinkError> {
-    sock_diag.dump(
-        &DumpRequest {
-            states: Vec::new(),
-            ports: None,
-            details: false,
-        },
-        &mut |_| {},
-    )?;
-    Ok(sock_diag)
-}
-
-fn read_proc(
-    path: &Path,
-    netns: Netns,
-    want: &Want,
-    entries: &mut Vec<SocketEntry>,
-    malformed: &mut Option<(u64, String)>,
-) -> io::Result<()> {
-    each_proc_row(path, netns, &mut |row| {
-        match row {
-            Ok(row) if want.takes(row.state, row.local.port(), row.inode.is_some()) => {
-                entries.push(row);
+impl Table {
+    fn read(&mut self, want: &WantHere<'_>) -> Result<Rows, CollectError> {
+        let netns = self.netns;
+        let mut rows = Rows::default();
+        let ports = want.ports.into_iter().flatten();
+        let mut accepted: BTreeMap<u16, CookieSet> =
+            ports.map(|port| (*port, CookieSet::default())).collect();
+        match &mut self.reader {
+            Reader::SockDiag(sock_diag) => {
+                let mut seen = HashSet::new();
+                let request = DumpRequest {
+                    states: want.states.to_vec(),
+                    ports: PortFilter::new(want.ports.into_iter().flatten().copied()),
+                    details: true,
+                };
+                let Rows {
+                    entries, malformed, ..
+                } = &mut rows;
+                let mut on_row = |bytes: &[u8]| -> Result<(), RowError> {
+                    let head = RowHead::new(bytes)?;
+                    let (state, port) = (head.state(), head.local_port());
+                    let has_inode = head.inode().is_some();
+                    let takes = want.takes(state, port, has_inode);
+                    if takes && !seen.insert(head.cookie()) {
+                        return Ok(());
+                    }
+                    // One that is not taken may come twice, if the dump had to be repeated: then
+                    // this set is like no other, and nothing is concluded from it. To remember
+                    // them would cost memory for every connection of the server.
+                    let is_open = matches!(state, TcpState::Established | TcpState::CloseWait);
+                    if let Some(set) = accepted.get_mut(&port).filter(|_| is_open && has_inode) {
+                        set.add(head.cookie());
+                    }
+                    if takes {
+                        entries.push(parse_row(bytes, netns)?);
+                    }
+                    Ok(())
+                };
+                let dumped = sock_diag
+                    .dump(&request, &mut |bytes| {
+                        if let Err(error) = on_row(bytes) {
+                            note(malformed, error.to_string());
+                        }
+                    })
+                    .map_err(CollectError::SockDiag)?;
+                rows.interrupted = dumped == Dumped::Interrupted;
             }
-            Ok(_) => {}
-            Err(error) => note(malformed, format!("{}: {error}", path.display())),
+            Reader::Proc(files) => {
+                let read = files.each_row(netns, &mut |path, row| {
+                    match row {
+                        Ok(row) if want.takes(row.state, row.local.port(), row.inode.is_some()) => {
+                            rows.entries.push(row);
+                        }
+                        Ok(_) => {}
+                        Err(error) => {
+                            note(&mut rows.malformed, format!("{}: {error}", path.display()));
+                        }
+                    }
+                    Ok(())
+                });
+                read.map_err(|(path, error)| CollectError::Proc { path, error })?;
+            }
         }
-        Ok(())
-    })
-}
-
-/// Reads `/proc/net/tcp` or `tcp6` row by row; `on_row` may end that with an error.
-pub(super) fn each_proc_row(
-    path: &Path,
-    netns: Netns,
-    on_row: &mut dyn FnMut(Result<SocketEntry, ParseError>) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut reader = BufReader::with_capacity(64 * 1024, File::open(path)?);
-    let mut line = Vec::new();
-    let mut number = 0;
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        number += 1;
-        // The first line is the heading.
-        if number > 1 {
-            on_row(proc_net_tcp::parse_row(
-                line.trim_ascii_end(),
-                number,
-                netns,
-            ))?;
+        if let Reader::SockDiag(_) = self.reader {
+            let on_port = |(port, set)| AcceptedOnPort { netns, port, set };
+            rows.accepted = Some(accepted.into_iter().map(on_port).collect());
         }
-        line.clear();
+        Ok(rows)
     }
-    Ok(())
 }
 
 /// Counts what was malformed and keeps the first reason.

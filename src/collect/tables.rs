@@ -1,29 +1,15 @@
 //! The inodes of all sockets in a namespace's table, and of nothing else: to tell which sockets
 //! are in none.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fd::AsFd;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-
-use super::SourceChoice;
 use super::netlink::{Dumped, NetlinkError, SockDiag};
-use super::sockets::each_proc_row;
+use super::places::{Closed, Place, visit};
+use super::proc_tables::ProcTables;
+use super::{SourceChoice, proc_root};
 use crate::kernel::sock_diag::{DumpRequest, RowHead};
 use crate::model::{Inode, Netns, TcpState};
-
-/// Where a namespace can be found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
-    /// It is this thread's.
-    Own,
-    /// This process or thread lives there: `PID` or `PID/task/TID`.
-    Process(String),
-    /// It is mounted here, and perhaps nobody lives there.
-    Mount(PathBuf),
-}
 
 /// Which sockets are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +38,10 @@ pub(super) enum TableError {
     File(PathBuf, #[source] io::Error),
     #[error("the table changed during every attempt to read it")]
     Interrupted,
-    #[error("nobody lives there, and this thread may not go there")]
-    Closed,
+    #[error("{0}")]
+    Closed(Closed),
+    #[error("MPTCP connections are in no file")]
+    NoFile,
 }
 
 /// Sockets that are bound and no more are in sock_diag from this release on, and before in nothing
@@ -76,28 +64,20 @@ impl Tables<'_> {
         protocol: Protocol,
         on_inode: &mut (dyn FnMut(Inode) + Send),
     ) -> Result<Seen, TableError> {
-        let (namespace, directory) = match place {
-            Place::Own => return self.read_here(protocol, on_inode),
-            Place::Process(process) => {
-                let process = self.proc_root.join(process);
-                (process.join("ns/net"), Some(process.join("net")))
-            }
-            Place::Mount(path) => (path.clone(), None),
-        };
-        // A netlink socket stays in the namespace in which it was made. Only this thread goes
-        // there, and ends.
-        let inside = std::thread::scope(|scope| {
-            let visit = || -> Option<Result<Seen, TableError>> {
-                let file = File::open(&namespace).ok()?;
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).ok()?;
-                Some(self.read_here(protocol, on_inode))
-            };
-            scope.spawn(visit).join().ok().flatten()
+        if place.own {
+            return self.read_here(protocol, on_inode);
+        }
+        let mut inside = visit(self.proc_root, &[place], |_| {
+            self.read_here(protocol, &mut *on_inode)
         });
-        match (inside, directory) {
-            (Some(seen), _) => seen,
-            (None, Some(directory)) => read_files(&directory, protocol, on_inode),
-            (None, None) => Err(TableError::Closed),
+        let closed = match inside.pop() {
+            Some(Ok(seen)) => return seen,
+            Some(Err(closed)) => closed,
+            None => Closed::Vanished,
+        };
+        match place.directory(self.proc_root) {
+            Some(directory) => read_files(&directory, protocol, on_inode),
+            None => Err(TableError::Closed(closed)),
         }
     }
 
@@ -110,7 +90,7 @@ impl Tables<'_> {
             SourceChoice::Proc => None,
             SourceChoice::Auto | SourceChoice::SockDiag => SockDiag::open().ok(),
         };
-        let files = self.proc_root.join("thread-self/net");
+        let files = proc_root::own(self.proc_root).join("net");
         match sock_diag.map(|sock_diag| dump(sock_diag, protocol, on_inode)) {
             Some(Ok(seen)) => Ok(seen),
             // A kernel without sock_diag, or a filter against it.
@@ -152,29 +132,20 @@ fn read_files(
     on_inode: &mut (dyn FnMut(Inode) + Send),
 ) -> Result<Seen, TableError> {
     if protocol == Protocol::Mptcp {
-        return Err(TableError::Closed);
+        return Err(TableError::NoFile);
     }
-    for name in ["tcp", "tcp6"] {
-        let path = directory.join(name);
-        match read_file(&path, on_inode) {
-            // A kernel without IPv6 has no tcp6.
-            Err(error) if name == "tcp6" && error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(TableError::File(path, error)),
-            Ok(()) => {}
-        }
-    }
-    Ok(Seen::NotTheBound)
-}
-
-fn read_file(path: &Path, on_inode: &mut (dyn FnMut(Inode) + Send)) -> io::Result<()> {
-    each_proc_row(path, Netns(0), &mut |row| {
+    let error = |(path, error)| TableError::File(path, error);
+    let mut files = ProcTables::open(directory).map_err(error)?;
+    let read = files.each_row(Netns(0), &mut |_, row| {
         // A row that is not understood could be any socket: none may be accused.
         let row = row.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         if let Some(inode) = row.inode {
             on_inode(inode);
         }
         Ok(())
-    })
+    });
+    read.map_err(error)?;
+    Ok(Seen::NotTheBound)
 }
 
 fn lists_bound_sockets() -> bool {

@@ -73,7 +73,7 @@ fn show(case: &'static Scenario, options: &cli::Demo) -> anyhow::Result<ExitCode
 /// The command line that shows the case, as one would type it.
 fn scan_of(running: &Running, options: &cli::Demo) -> Vec<String> {
     let scenario = running.scenario();
-    let mut words = vec!["scan".to_owned()];
+    let mut words = ["scan", "--netns", "self"].map(str::to_owned).to_vec();
     match scenario.finding {
         // These are about a process, whichever its sockets.
         Some("dead-socket-leak" | "descriptor-exhaustion") => {

@@ -1,21 +1,25 @@
-//! One file a command: glue between the stages, and nothing else.
+//! One file a command, or a folder: glue between the stages, and nothing else.
 
 mod demo;
 mod doctor;
 mod explain;
-mod hook;
 mod inspect;
 mod list;
 mod probe;
 mod scan;
 mod watch;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use crate::cli::{Cli, Command};
-use crate::model::Coverage;
+use crate::model::{Coverage, printable};
 use crate::options;
+use crate::record::Recording;
 use crate::render;
 
 /// Runs a command and returns its exit status.
@@ -38,4 +42,27 @@ fn note(coverage: &Coverage) {
     let stderr = io::stderr();
     let width = options::width(&stderr);
     let _ = render::write_coverage(&mut stderr.lock(), coverage, width);
+}
+
+/// Opens what `--save` wrote; `-` is standard input.
+fn open(path: &Path) -> anyhow::Result<Recording<Box<dyn BufRead>>> {
+    let from: Box<dyn BufRead> = if path.as_os_str() == "-" {
+        Box::new(io::stdin().lock())
+    } else {
+        let file = File::open(path).with_context(|| cannot_read(path))?;
+        Box::new(BufReader::new(file))
+    };
+    Recording::open(from).with_context(|| cannot_read(path))
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", shown(path))
+}
+
+/// A path for a message: a file can have any name, and a shell's `*` hands it on.
+fn shown(path: &Path) -> String {
+    match path.as_os_str().as_encoded_bytes() {
+        b"-" => "standard input".to_owned(),
+        path => printable(path),
+    }
 }

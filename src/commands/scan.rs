@@ -1,16 +1,17 @@
 //! `tcpleak scan`: one look, one report.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
+use super::{cannot_read, shown};
 use crate::cli;
 use crate::collect::collect;
-use crate::model::{Snapshot, printable};
-use crate::record;
+use crate::join::Filter;
+use crate::model::{Netns, NetnsChoice, Snapshot};
+use crate::record::{self, Entry};
 use crate::render;
 use crate::report::{Outcome, Report};
 
@@ -33,7 +34,11 @@ pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
 
 /// Diagnoses a snapshot, prints the report, and maps it to an exit status.
 pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<ExitCode> {
-    let report = Report::new(snapshot, &options.thresholds(), &(&options.filter).into());
+    let mut filter = Filter::from(&options.filter);
+    if options.from.is_some() {
+        filter.netns = netns(&options.filter.netns, snapshot)?;
+    }
+    let report = Report::new(snapshot, &options.thresholds(), &filter);
     let mut stdout = BufWriter::new(io::stdout().lock());
     if options.output.json {
         render::write_report_json(&mut stdout, &report, options.all)?;
@@ -50,16 +55,47 @@ pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<E
     })
 }
 
-fn read(path: &Path) -> anyhow::Result<Snapshot> {
-    let name = || format!("cannot read {}", shown(path));
-    if path.as_os_str() == "-" {
-        return record::read(io::stdin().lock()).context("cannot read standard input");
+/// The namespaces of a recording that are meant by `choices`; none for all.
+fn netns(choices: &[NetnsChoice], snapshot: &Snapshot) -> anyhow::Result<Vec<Netns>> {
+    let mut chosen = Vec::new();
+    for choice in choices {
+        let taken = snapshot.namespaces.iter().filter(|one| choice.takes(one));
+        let before = chosen.len();
+        chosen.extend(taken.map(|namespace| namespace.id));
+        if chosen.len() == before {
+            bail!("no network namespace {choice} in the recording");
+        }
     }
-    let file = File::open(path).with_context(name)?;
-    record::read(BufReader::new(file)).with_context(name)
+    Ok(chosen)
 }
 
-/// A path for a message: a file can have any name, and a shell's `*` hands it on.
-fn shown(path: &Path) -> String {
-    printable(path.as_os_str().as_encoded_bytes())
+/// The snapshot of a file, or the last one of a recorded watch.
+fn read(path: &Path) -> anyhow::Result<Snapshot> {
+    let mut recording = super::open(path)?;
+    let (mut looks, mut last) = (0_u64, None);
+    let end = loop {
+        match recording.entry().with_context(|| cannot_read(path))? {
+            Entry::Look(look) => {
+                looks += 1;
+                last = look.taken.ok().map(|snapshot| (looks, snapshot)).or(last);
+            }
+            end => break end,
+        }
+    };
+    let Some((number, last)) = last else {
+        bail!("{}: it holds no look that is whole", cannot_read(path));
+    };
+    if recording.interval().is_some() {
+        let cut = match end {
+            Entry::Cut { line } => format!(", and ends at line {line} without its end line"),
+            _ => String::new(),
+        };
+        // If standard error is closed nobody wants to know.
+        let _ = writeln!(
+            io::stderr(),
+            "tcpleak: {} is the recording of a watch{cut}: this is look {number} of {looks}",
+            shown(path)
+        );
+    }
+    Ok(*last)
 }

@@ -66,7 +66,7 @@ impl<'a> LastSaid<'a> {
         if matches!(&self.children, Some(known) if Arc::ptr_eq(known, children)) {
             return;
         }
-        let source = phrase::socket_source(table);
+        let source = phrase::socket_source(table, listener.entry.netns);
         let mut on_them = Vec::new();
         if let Some(oldest) = children.first() {
             on_them.push(Evidence::new(
@@ -93,7 +93,7 @@ pub(super) fn evidence<'a>(
     table: &SocketTable<'_>,
     said: &mut LastSaid<'a>,
 ) -> Vec<Evidence> {
-    let source = phrase::socket_source(table);
+    let source = phrase::socket_source(table, listener.entry.netns);
     let limit = listener
         .backlog
         .map_or("an unknown limit".into(), |limit| limit.to_string());
@@ -126,6 +126,10 @@ pub(super) fn evidence<'a>(
             .movement
             .map(|movement| Evidence::new(moved(movement), format!("{source}, two reads"))),
     );
+    evidence.extend(phrase::old_binaries(&listener.holders));
+    if listener.holders.is_empty() {
+        evidence.extend(phrase::opened_in([listener.entry].into_iter(), table));
+    }
     evidence.extend(said.far_ends.clone());
     evidence
 }
@@ -191,13 +195,14 @@ fn unread(listener: &Listener<'_>, source: &str) -> Option<Evidence> {
 }
 
 /// Commands that show a queue by hand.
-pub(super) fn confirm(listener: &Listener<'_>) -> Vec<String> {
+pub(super) fn confirm(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<String> {
     let port = listener.entry.local.port();
-    let mut commands = vec![format!("ss -ntlp 'sport = :{port}'")];
+    let command = |text: String| phrase::command(text, listener.entry.netns, table);
+    let mut commands = vec![command(format!("ss -ntlp 'sport = :{port}'"))];
     if !listener.children.is_empty() {
-        commands.push(format!(
+        commands.push(command(format!(
             "ss -ntie state established state close-wait 'sport = :{port}'"
-        ));
+        )));
     }
     if let Some(holder) = listener.holders.first() {
         let paths: Vec<String> = phrase::paths(holder).take(3).collect();

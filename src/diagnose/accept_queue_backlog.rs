@@ -40,14 +40,14 @@ fn finding<'a>(
     let rate = listener
         .movement
         .and_then(|movement| drain(movement, listener.accept_queue));
-    let holders = phrase::holders(&listener.holders, table);
+    let holders = phrase::holders(listener, table);
     Finding {
         id: FindingId::AcceptQueueBacklog,
         severity,
         confidence: Confidence::Certain,
         summary: format!(
             "{connections} {verb} in the accept queue of {}{oldest}{}; {holders}",
-            listener.entry.local,
+            phrase::address(listener.entry, table),
             rate.unwrap_or_default(),
         ),
         subject: accept_queue::subject(listener),
@@ -64,7 +64,7 @@ fn finding<'a>(
             }
         }
         .into(),
-        confirm: accept_queue::confirm(listener),
+        confirm: accept_queue::confirm(listener, table),
     }
 }
 

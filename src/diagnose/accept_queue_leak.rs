@@ -30,7 +30,7 @@ fn finding<'a>(
     table: &SocketTable<'a>,
     said: &mut LastSaid<'a>,
 ) -> Finding {
-    let holders = phrase::holders(&listener.holders, table);
+    let holders = phrase::holders(listener, table);
     let mut evidence = accept_queue::evidence(listener, table, said);
     if !listener.holders.is_empty() {
         evidence.push(Evidence::new(
@@ -46,7 +46,7 @@ fn finding<'a>(
         id: FindingId::AcceptQueueLeak,
         severity: Severity::Critical,
         confidence,
-        summary: format!("{}; {holders}", what(listener, confidence)),
+        summary: format!("{}; {holders}", what(listener, table, confidence)),
         subject: accept_queue::subject(listener),
         count: u64::from(listener.accept_queue),
         oldest: listener.oldest_wait(),
@@ -54,7 +54,7 @@ fn finding<'a>(
         other_causes: why.other_causes,
         evidence,
         remedy: why.remedy.unwrap_or_else(|| remedy(listener)),
-        confirm: confirm(&stuck),
+        confirm: confirm(&stuck, table),
     }
 }
 
@@ -83,9 +83,9 @@ fn confidence(listener: &Listener<'_>, cause: CauseId) -> Confidence {
 }
 
 /// The queue, and what its holders wait for.
-fn confirm(stuck: &Stuck<'_, '_>) -> Vec<String> {
+fn confirm(stuck: &Stuck<'_, '_>, table: &SocketTable<'_>) -> Vec<String> {
     let listener = stuck.listener;
-    let mut commands = accept_queue::confirm(listener);
+    let mut commands = accept_queue::confirm(listener, table);
     if let Some(judged) = stuck.judged.first() {
         let pid = judged.process.id.pid;
         commands.push(format!("cat /proc/{pid}/task/*/syscall"));
@@ -102,8 +102,8 @@ fn confirm(stuck: &Stuck<'_, '_>) -> Vec<String> {
     commands
 }
 
-fn what(listener: &Listener<'_>, confidence: Confidence) -> String {
-    let local = listener.entry.local;
+fn what(listener: &Listener<'_>, table: &SocketTable<'_>, confidence: Confidence) -> String {
+    let local = phrase::address(listener.entry, table);
     let queue = listener.accept_queue;
     let (wait, them, none) = if queue == 1 {
         ("waits", "it", "it was not")

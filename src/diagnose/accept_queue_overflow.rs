@@ -1,7 +1,7 @@
 //! `accept-queue-overflow`: the queue is full now, or its listener has dropped connections.
 
 use crate::join::{Listener, SocketTable};
-use crate::model::{Confidence, Evidence, Fact, Finding, FindingId, Severity, count_of};
+use crate::model::{Confidence, Evidence, Finding, FindingId, ListenCounters, Severity, count_of};
 
 use super::accept_queue::{self, LastSaid};
 use super::{Thresholds, phrase};
@@ -26,10 +26,16 @@ pub(super) fn find(table: &SocketTable<'_>, _thresholds: &Thresholds) -> Vec<Fin
 /// in ListenDrops, of the whole namespace; the others are not.
 fn connections_dropped(listener: &Listener<'_>, table: &SocketTable<'_>) -> u32 {
     let drops = listener.entry.drops.unwrap_or(0);
-    match table.snapshot.listen_counters {
-        Fact::Known(counters) => u32::try_from(counters.drops).map_or(drops, |all| all.min(drops)),
-        Fact::Unknown(_) => drops,
+    match counters(listener, table) {
+        Some(counters) => u32::try_from(counters.drops).map_or(drops, |all| all.min(drops)),
+        None => drops,
     }
+}
+
+/// The counters of the listener's namespace.
+fn counters(listener: &Listener<'_>, table: &SocketTable<'_>) -> Option<ListenCounters> {
+    let namespace = table.snapshot.namespace(listener.entry.netns)?;
+    namespace.listen_counters.known().copied()
 }
 
 fn full<'a>(listener: &Listener<'a>, table: &SocketTable<'a>, said: &mut LastSaid<'a>) -> Finding {
@@ -40,9 +46,9 @@ fn full<'a>(listener: &Listener<'a>, table: &SocketTable<'a>, said: &mut LastSai
         severity: Severity::Critical,
         summary: format!(
             "the accept queue of {} is full ({} of {limit}): new connections are dropped; {}",
-            listener.entry.local,
+            phrase::address(listener.entry, table),
             listener.accept_queue,
-            phrase::holders(&listener.holders, table),
+            phrase::holders(listener, table),
         ),
         count: listener.accept_queue.into(),
         oldest: listener.oldest_wait(),
@@ -51,7 +57,7 @@ fn full<'a>(listener: &Listener<'a>, table: &SocketTable<'a>, said: &mut LastSai
             backlog and net.core.somaxconn, taken when listen() is called; \
             net.ipv4.tcp_max_syn_backlog does not lengthen this queue."
             .into(),
-        ..skeleton(listener)
+        ..skeleton(listener, table)
     }
 }
 
@@ -61,7 +67,7 @@ fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Find
         summary: format!(
             "{} has dropped {} since it was opened, each try of a client counted; its queue is not \
              full now",
-            listener.entry.local,
+            phrase::address(listener.entry, table),
             count_of(drops.into(), "handshake packet"),
         ),
         count: drops.into(),
@@ -71,12 +77,13 @@ fn dropped(listener: &Listener<'_>, drops: u32, table: &SocketTable<'_>) -> Find
             "Nothing now. If the number grows, the queue overflows at times: accept faster, or \
             raise listen()'s backlog together with net.core.somaxconn."
                 .into(),
-        ..skeleton(listener)
+        ..skeleton(listener, table)
     }
 }
 
-fn skeleton(listener: &Listener<'_>) -> Finding {
+fn skeleton(listener: &Listener<'_>, table: &SocketTable<'_>) -> Finding {
     let port = listener.entry.local.port();
+    let command = |text: String| phrase::command(text, listener.entry.netns, table);
     Finding {
         id: FindingId::AcceptQueueOverflow,
         severity: Severity::Info,
@@ -90,8 +97,8 @@ fn skeleton(listener: &Listener<'_>) -> Finding {
         evidence: Vec::new(),
         remedy: String::new(),
         confirm: vec![
-            format!("ss -ntlpm 'sport = :{port}'"),
-            "nstat -asz TcpExtListenOverflows TcpExtListenDrops".into(),
+            command(format!("ss -ntlpm 'sport = :{port}'")),
+            command("nstat -asz TcpExtListenOverflows TcpExtListenDrops".into()),
         ],
     }
 }
@@ -107,24 +114,39 @@ fn drop_evidence(listener: &Listener<'_>, table: &SocketTable<'_>) -> Vec<Eviden
             "sock_diag, SK_MEMINFO_DROPS",
         ));
     }
-    if let Fact::Known(counters) = table.snapshot.listen_counters {
+    if let Some(counters) = counters(listener, table) {
         evidence.push(Evidence::new(
             format!(
-                "in this namespace since its start: {} overflows of accept queues, {} drops by \
+                "in its namespace since that began: {} overflows of accept queues, {} drops by \
                  listeners",
                 counters.overflows, counters.drops
             ),
-            "/proc/net/netstat, ListenOverflows and ListenDrops",
+            format!(
+                "{}, ListenOverflows and ListenDrops",
+                netstat(listener, table)
+            ),
         ));
     }
     evidence
+}
+
+/// Where its namespace's counters are.
+fn netstat(listener: &Listener<'_>, table: &SocketTable<'_>) -> String {
+    let namespace = table.snapshot.namespace(listener.entry.netns);
+    match namespace
+        .filter(|namespace| !namespace.own)
+        .and_then(|one| one.process)
+    {
+        Some(pid) => format!("/proc/{pid}/net/netstat"),
+        None => "/proc/net/netstat".into(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::diagnose::test_table::{Case, seconds};
-    use crate::model::ListenCounters;
+    use crate::model::Fact;
 
     fn check(case: Case, expect: Option<Severity>) {
         let snapshot = case.snapshot();
@@ -155,7 +177,7 @@ mod tests {
     fn packets_that_a_deferring_listener_drops_are_no_connections() {
         let found = |namespace_drops| {
             let mut snapshot = Case::queue(0).drops(8).snapshot();
-            snapshot.listen_counters = Fact::Known(ListenCounters {
+            snapshot.namespaces[0].listen_counters = Fact::Known(ListenCounters {
                 overflows: 0,
                 drops: namespace_drops,
             });

@@ -40,7 +40,7 @@ fn finding(
             "{} waiting to be sent or acknowledged",
             count_of(waiting, "byte")
         ),
-        format!("{}, Send-Q", phrase::socket_source(table)),
+        format!("{}, Send-Q", phrase::socket_source(table, netns)),
     )];
     let last_sent = sockets
         .iter()
@@ -63,9 +63,10 @@ fn finding(
         severity: Severity::Info,
         confidence: Confidence::Likely,
         summary: format!(
-            "{} on local port {port} in CLOSE_WAIT, to which {who} still sends: half-closed, and \
+            "{} on local port {port}{} in CLOSE_WAIT, to which {who} still sends: half-closed, and \
              no leak",
             count_of(count, "socket"),
+            table.snapshot.in_namespace(netns),
         ),
         subject: Subject::Connections {
             netns,
@@ -80,7 +81,11 @@ fn finding(
         evidence,
         remedy: "Nothing: the far end has closed its sending side only, and is still being served."
             .into(),
-        confirm: vec![format!("ss -nti state close-wait 'sport = :{port}'")],
+        confirm: vec![phrase::command(
+            format!("ss -nti state close-wait 'sport = :{port}'"),
+            netns,
+            table,
+        )],
     }
 }
 

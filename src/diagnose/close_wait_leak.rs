@@ -80,17 +80,19 @@ fn finding(
         Some(Direction::Inbound) => format!("on local port {} (inbound)", &key.endpoint[1..]),
         None => format!("on local port {}", &key.endpoint[1..]),
     };
+    let where_ = where_ + &table.snapshot.in_namespace(key.netns);
     let holders = &sockets[0].holders;
     let sockets_are = count_of(count, "socket");
     let keeps = match holders.len() {
         0 => format!(
             "{sockets_are} {where_} {} left in CLOSE_WAIT; {}",
             if count == 1 { "is" } else { "are" },
-            phrase::nobody(table, count)
+            phrase::nobody(sockets.iter().map(|socket| socket.entry), table)
         ),
         number => format!(
-            "{} {} {sockets_are} {where_} in CLOSE_WAIT",
+            "{}{} {} {sockets_are} {where_} in CLOSE_WAIT",
             phrase::processes(holders),
+            phrase::place(holders),
             if number == 1 { "keeps" } else { "keep" },
         ),
     };
@@ -118,7 +120,7 @@ fn finding(
         cause: Some(why.cause),
         other_causes: why.other_causes,
         evidence,
-        confirm: confirm(&key, sockets),
+        confirm: confirm(&key, sockets, table),
     }
 }
 
@@ -169,7 +171,7 @@ fn confidence(sockets: &[&CloseWait<'_>], thresholds: &Thresholds) -> Confidence
 }
 
 fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence> {
-    let source = phrase::socket_source(table);
+    let source = phrase::socket_source(table, sockets[0].entry.netns);
     let mut evidence = Vec::new();
     let ages = || sockets.iter().filter_map(|socket| socket.age);
     if let (Some(oldest), Some(youngest)) = (ages().max(), ages().min()) {
@@ -254,6 +256,11 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
         let more = count_of(more as u64, "more process");
         evidence.push(Evidence::new(format!("{more} hold them too"), "/proc/*/fd"));
     }
+    evidence.extend(phrase::old_binaries(holders));
+    if holders.is_empty() {
+        let entries = sockets.iter().map(|socket| socket.entry);
+        evidence.extend(phrase::opened_in(entries, table));
+    }
     evidence.extend(phrase::far_ends(
         sockets.iter().map(|socket| socket.entry),
         table,
@@ -261,17 +268,18 @@ fn evidence(sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<Evidence
     evidence
 }
 
-fn confirm(key: &Key, sockets: &[&CloseWait<'_>]) -> Vec<String> {
+fn confirm(key: &Key, sockets: &[&CloseWait<'_>], table: &SocketTable<'_>) -> Vec<String> {
+    let command = |text: String| phrase::command(text, key.netns, table);
     let filter = match key.direction {
         Some(Direction::Outbound) => format!("'dst = {}'", sockets[0].entry.remote),
         _ => format!("'sport = {}'", key.endpoint),
     };
-    let mut commands = vec![format!("ss -ntpi state close-wait {filter}")];
+    let mut commands = vec![command(format!("ss -ntpi state close-wait {filter}"))];
     if let Some(holder) = sockets[0].holders.first() {
-        commands.push(format!(
+        commands.push(command(format!(
             "lsof -nP -a -p {} -iTCP -sTCP:CLOSE_WAIT",
             holder.id.pid
-        ));
+        )));
     }
     commands
 }

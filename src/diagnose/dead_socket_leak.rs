@@ -82,7 +82,9 @@ fn evidence(
 ) -> Vec<Evidence> {
     let pid = dead.holder.id.pid;
     let (tables, source) = if search.every_table {
-        ("no table", phrase::socket_source(table))
+        let nearest = table.snapshot.nearest_namespace();
+        let source = nearest.map_or("sock_diag", |one| phrase::socket_source(table, one.id));
+        ("no table", source)
     } else {
         (
             "none of the tables that could be read",

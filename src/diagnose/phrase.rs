@@ -3,26 +3,60 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::join::{FarEnd, Holder, SocketTable};
+use crate::join::{FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    Evidence, Fact, Process, ProcessId, Runtime, SocketEntry, SocketSource, count_of,
-    human_duration, printable,
+    Evidence, Fact, Netns, Process, ProcessId, Runtime, SocketEntry, SocketSource, Unknown,
+    count_of, human_duration, printable,
 };
 
 /// `server (pid 4866, fd 3)`, `nginx (pids 12, 13, 14)`; what is known when there is none.
-pub(super) fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>) -> String {
+pub(super) fn holders(listener: &Listener<'_>, table: &SocketTable<'_>) -> String {
     const NAMED: usize = 4;
-    match holders {
-        [] => nobody(table, 1),
-        [one] => format!("held by {}", holder(one)),
+    let holders = &listener.holders;
+    let names = match &holders[..] {
+        [] => return nobody([listener.entry].into_iter(), table),
+        [one] => holder(one),
         several => {
             let mut names: Vec<String> = several.iter().take(NAMED).map(holder).collect();
             if several.len() > NAMED {
                 names.push(format!("{} more", several.len() - NAMED));
             }
-            format!("held by {}", join_words(&names))
+            join_words(&names)
         }
+    };
+    format!("held by {names}{}", place(holders))
+}
+
+/// ` in nginx.service`, ` in docker container 3726184226f5`; nothing if they are not all in the same,
+/// or that has no name.
+pub(super) fn place(holders: &[Holder<'_>]) -> String {
+    let services = holders.iter().map(Holder::service);
+    let mut known = services.map(Option::unwrap_or_default);
+    match known.next() {
+        Some(first) if first.has_name() && known.all(|other| other == first) => {
+            format!(" in {first}")
+        }
+        _ => String::new(),
     }
+}
+
+/// Which of them run a program whose file is another one by now.
+pub(super) fn old_binaries(holders: &[Holder<'_>]) -> Option<Evidence> {
+    let is_old = |holder: &&Holder<'_>| holder.process.is_some_and(|p| p.old_binary().is_some());
+    let first = holders.iter().find(is_old)?;
+    let path = printable(first.process?.old_binary()?);
+    let more = match holders.iter().filter(is_old).count() - 1 {
+        0 => String::new(),
+        more => format!(" (and {} like it)", count_of(more as u64, "holder")),
+    };
+    Some(Evidence::new(
+        format!(
+            "{} runs {path}, a file that was deleted or replaced since it was started: after an \
+             upgrade, the old binary{more}",
+            process(first.process, first.id),
+        ),
+        format!("/proc/{}/exe", first.id.pid),
+    ))
 }
 
 /// `server (pid 4866, fd 3)`
@@ -59,15 +93,65 @@ fn name(process: Option<&Process>) -> String {
     })
 }
 
-/// What may be said about sockets, so many, for which no holder was found.
-pub(super) fn nobody(table: &SocketTable<'_>, sockets: u64) -> String {
-    match (table.owners_complete(), sockets) {
-        (true, 1) => "no process holds it",
-        (true, _) => "no process holds them",
-        (false, 1) => "its holder could not be seen",
-        (false, _) => "their holder could not be seen",
+/// What may be said about sockets for which no holder was found: the cgroup in which a socket was
+/// opened names the service nevertheless.
+pub(super) fn nobody<'e>(
+    sockets: impl ExactSizeIterator<Item = &'e SocketEntry>,
+    table: &SocketTable<'_>,
+) -> String {
+    let one = sockets.len() == 1;
+    let nobody = match (table.owners_complete(), one) {
+        (true, true) => "no process holds it",
+        (true, false) => "no process holds them",
+        (false, true) => "its holder could not be seen",
+        (false, false) => "their holder could not be seen",
+    };
+    let mut services: Vec<String> = sockets
+        .filter_map(|socket| table.opened_in(socket))
+        .map(|service| service.to_string())
+        .collect();
+    services.sort();
+    services.dedup();
+    let (it_was, its) = if one {
+        ("it was", "its")
+    } else {
+        ("they were", "their")
+    };
+    match services.len() {
+        0 => nobody.into(),
+        _ => format!(
+            "{nobody}; by {its} cgroup {it_was} opened in {}",
+            join_words(&services)
+        ),
     }
-    .into()
+}
+
+/// The cgroups in which sockets without a holder were opened, the first ones.
+pub(super) fn opened_in<'e>(
+    sockets: impl Iterator<Item = &'e SocketEntry>,
+    table: &SocketTable<'_>,
+) -> Option<Evidence> {
+    const NAMED: usize = 4;
+    let mut places: Vec<String> = sockets
+        .filter_map(|socket| match table.cgroup_of(socket) {
+            Fact::Known(path) => Some(printable(path)),
+            Fact::Unknown(Unknown::Vanished) => {
+                Some("one that was removed (what ran there has ended)".into())
+            }
+            Fact::Unknown(_) => None,
+        })
+        .collect();
+    places.sort();
+    places.dedup();
+    if places.len() > NAMED {
+        let more = places.len() - NAMED;
+        places.truncate(NAMED);
+        places.push(format!("{more} others"));
+    }
+    let places = (!places.is_empty()).then(|| join_words(&places))?;
+    let fact =
+        format!("without a holder that was seen; the cgroup in which it was opened: {places}");
+    Some(Evidence::new(fact, "sock_diag, INET_DIAG_CGROUP_ID"))
 }
 
 /// `a`, `a and b`, `a, b and c`
@@ -79,12 +163,26 @@ pub(super) fn join_words(words: &[String]) -> String {
     }
 }
 
-/// Where socket entries of this snapshot were read.
-pub(super) fn socket_source(table: &SocketTable<'_>) -> &'static str {
-    match table.snapshot.socket_source {
-        SocketSource::SockDiag => "sock_diag",
-        SocketSource::ProcNetTcp => "/proc/net/tcp, /proc/net/tcp6",
+/// Where the socket entries of a namespace were read.
+pub(super) fn socket_source(table: &SocketTable<'_>, netns: Netns) -> &'static str {
+    let namespace = table.snapshot.namespace(netns);
+    match namespace.and_then(|one| Some((one.own, one.source.known()?))) {
+        Some((true, SocketSource::ProcNetTcp)) => "/proc/net/tcp, /proc/net/tcp6",
+        Some((false, SocketSource::ProcNetTcp)) => "/proc/PID/net/tcp, tcp6",
+        Some((_, SocketSource::SockDiag)) | None => "sock_diag",
     }
+}
+
+/// `127.0.0.1:80`, and `127.0.0.1:80 in netns web` where the own namespace is not meant.
+pub(super) fn address(entry: &SocketEntry, table: &SocketTable<'_>) -> String {
+    let place = table.snapshot.in_namespace(entry.netns);
+    format!("{}{place}", entry.local)
+}
+
+/// A command that looks at sockets of a namespace, as it is to be typed.
+pub(super) fn command(command: String, netns: Netns, table: &SocketTable<'_>) -> String {
+    let namespace = table.snapshot.namespace(netns);
+    namespace.map_or(command.clone(), |namespace| namespace.command(&command))
 }
 
 /// `/proc/4866/fd/3` for each holder, the first ones.
@@ -152,7 +250,7 @@ pub(super) fn far_ends<'e>(
         parts.push(format!("{rest} others"));
     }
     if gone > 0 {
-        parts.push(format!("{gone} in no table of this namespace"));
+        parts.push(format!("{gone} in no table of their namespace"));
     }
     if elsewhere > 0 {
         parts.push(format!("{elsewhere} not looked up"));

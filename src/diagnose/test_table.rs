@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::join::test_rows::{connection, listener};
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, Fact, FileTable, HeldDescriptor, Host, Inode, OwnerSource,
-    Process, ProcessId, ProcessState, QueueRead, Queues, Snapshot, SocketEntry, SocketSource,
-    TcpInfo, TcpState, Unknown,
+    Cookie, Coverage, DescriptorUse, Fact, FileTable, HeldDescriptor, Host, Inode, Namespace,
+    Netns, OwnerSource, Process, ProcessId, ProcessState, QueueRead, Queues, Snapshot, SocketEntry,
+    SocketSource, TcpInfo, TcpState, Unknown,
 };
 
 pub(super) fn seconds(seconds: u64) -> Duration {
@@ -147,15 +147,18 @@ impl Case {
             queue_reads.push(QueueRead {
                 after: Duration::ZERO,
                 sockets: before,
+                accepted: None,
             });
             queue_reads.push(QueueRead {
                 after: over,
                 sockets: now.clone(),
+                accepted: None,
             });
         } else if self.queue > 0 {
             queue_reads.push(QueueRead {
                 after: Duration::ZERO,
                 sockets: now.clone(),
+                accepted: None,
             });
         }
         let descriptors = self
@@ -207,6 +210,19 @@ pub(crate) fn process(name: &str) -> Process {
     }
 }
 
+pub(crate) fn namespace(id: Netns, own: bool) -> Namespace {
+    Namespace {
+        id,
+        own,
+        mounts: Vec::new(),
+        process: None,
+        source: Fact::Known(SocketSource::SockDiag),
+        sockets_in_use: Fact::Known(10),
+        listen_counters: Fact::Unknown(Unknown::NotCollected),
+        ephemeral_ports: Fact::Known((32_768, 60_999)),
+    }
+}
+
 pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
     Snapshot {
         taken_at: SystemTime::UNIX_EPOCH,
@@ -215,7 +231,7 @@ pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
             hostname: "test".into(),
             kernel: "6.18".into(),
         },
-        socket_source: SocketSource::SockDiag,
+        namespaces: vec![namespace(Netns(1), true)],
         owner_source: OwnerSource::Procfs,
         sockets,
         queue_reads: Vec::new(),
@@ -225,9 +241,7 @@ pub(crate) fn snapshot(sockets: Vec<SocketEntry>) -> Snapshot {
         crowded: Vec::new(),
         dead_sockets: Vec::new(),
         dead_socket_search: Fact::Unknown(Unknown::NotCollected),
-        listen_counters: Fact::Unknown(Unknown::NotCollected),
-        ephemeral_ports: Fact::Known((32_768, 60_999)),
-        sockets_in_use: Fact::Known(10),
+        cgroups: None,
         file_table: Fact::Known(FileTable {
             allocated: 1_000,
             limit: 100_000,

@@ -114,14 +114,18 @@ impl History {
         let lasted = at.saturating_sub(open.since);
         let id = open.finding.id;
         let time = human_duration(lasted);
+        let where_ = match &key.place {
+            Place::Listener(listener) => self.address(listener),
+            Place::Group(group) => self.place(group),
+            Place::Process(process) => format!("pid {}", process.pid),
+        };
         let (kind, summary) = match &key.place {
             Place::Listener(listener) => match self.queues.get_mut(listener) {
                 None => (
                     EventKind::Closed,
                     format!(
-                        "{} was closed, and with it what waited in its queue{}; {id} was open for \
-                         {time}",
-                        listener.local,
+                        "{where_} was closed, and with it what waited in its queue{}; {id} was \
+                         open for {time}",
                         reopened(listener, report)
                     ),
                 ),
@@ -131,20 +135,19 @@ impl History {
                     }
                     (
                         EventKind::Recovered,
-                        format!("{} is well again; {id} was open for {time}", listener.local),
+                        format!("{where_} is well again; {id} was open for {time}"),
                     )
                 }
             },
-            Place::Group(group) => (
+            Place::Group(_) => (
                 EventKind::Recovered,
                 format!(
-                    "none of the sockets {} is left in CLOSE_WAIT; {id} was open for {time}",
-                    group.place()
+                    "none of the sockets {where_} is left in CLOSE_WAIT; {id} was open for {time}"
                 ),
             ),
-            Place::Process(process) => (
+            Place::Process(_) => (
                 EventKind::Recovered,
-                format!("{id} of pid {} is over, after {time}", process.pid),
+                format!("{id} of {where_} is over, after {time}"),
             ),
         };
         Event {
@@ -162,10 +165,10 @@ impl History {
         for (key, open) in &self.open {
             match &key.place {
                 Place::Listener(listener) if key.topic == Topic::Queue => {
+                    let local = self.address(listener);
                     let Some(queue) = self.queues.get_mut(listener) else {
                         continue;
                     };
-                    let local = listener.local.to_string();
                     let Some(verdict) = queue.verdict(at, &local) else {
                         continue;
                     };
@@ -186,7 +189,8 @@ impl History {
                     });
                 }
                 Place::Group(group) if key.topic == Topic::CloseWait => {
-                    let growth = self.groups.get_mut(group).and_then(|g| g.growth(group));
+                    let place = self.place(group);
+                    let growth = self.groups.get_mut(group).and_then(|g| g.growth(&place));
                     if let Some((summary, measures)) = growth {
                         events.push(Event {
                             measures,
@@ -237,7 +241,8 @@ fn make_certain(finding: &mut Finding, exchanges: u32) {
     finding.evidence.push(Evidence::new(
         format!(
             "one in, one out, {times}: a new connection came, exactly one, the oldest, was let \
-             out, and without a new one nothing moved"
+             out, no connection that was accepted before had ended, and without a new one nothing \
+             moved"
         ),
         "sock_diag, cookies look after look",
     ));
@@ -246,7 +251,7 @@ fn make_certain(finding: &mut Finding, exchanges: u32) {
 /// Whether another listener has its address now.
 fn reopened(listener: &ListenerKey, report: &Report<'_>) -> &'static str {
     let mut listeners = report.table.listeners.iter();
-    if listeners.any(|other| other.entry.local == listener.local) {
+    if listeners.any(|other| listener.has_address_of(other.entry)) {
         " (a new listener has the address now)"
     } else {
         ""

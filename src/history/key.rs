@@ -10,7 +10,7 @@ use crate::model::{
 /// A listener. Where the source has no cookies its inode tells it from one opened later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct ListenerKey {
-    netns: Netns,
+    pub(super) netns: Netns,
     cookie: Option<Cookie>,
     inode: Option<Inode>,
     pub(super) local: SocketAddr,
@@ -25,6 +25,11 @@ impl ListenerKey {
             inode: entry.inode,
             local: entry.local,
         }
+    }
+
+    /// It is another one, or the same, at the same place.
+    pub(super) fn has_address_of(self, entry: &SocketEntry) -> bool {
+        (self.netns, self.local) == (entry.netns, entry.local)
     }
 
     pub(super) fn subject(self) -> Subject {
@@ -55,12 +60,16 @@ impl SocketKey {
             remote: entry.remote,
         }
     }
+
+    pub(super) fn cookie(self) -> Option<Cookie> {
+        self.cookie
+    }
 }
 
 /// Sockets in CLOSE_WAIT that belong together, as the findings about them group them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct GroupKey {
-    netns: Netns,
+    pub(super) netns: Netns,
     pub(super) holder: Option<ProcessId>,
     direction: Option<Direction>,
     endpoint: String,
@@ -73,6 +82,15 @@ impl GroupKey {
             holder: socket.holders.first().map(|holder| holder.id),
             direction: socket.direction,
             endpoint: socket.endpoint(),
+        }
+    }
+
+    pub(super) fn subject(&self) -> Subject {
+        Subject::Connections {
+            netns: self.netns,
+            holder: self.holder,
+            direction: self.direction,
+            endpoint: self.endpoint.clone(),
         }
     }
 

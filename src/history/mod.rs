@@ -16,22 +16,23 @@ mod group;
 mod key;
 mod queue;
 mod series;
+mod so_far;
 #[cfg(test)]
 mod test_history;
 #[cfg(test)]
 mod test_watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 pub use event::{Event, EventKind, Measures};
 use group::Group;
 use key::{FindingKey, GroupKey, ListenerKey};
 use queue::Queue;
+pub use so_far::{CloseWaitSoFar, OpenFinding, QueueSoFar};
 
 use crate::join::CloseWait;
-use crate::model::{Finding, ListenCounters, Severity, count_of, human_duration};
+use crate::model::{Finding, ListenCounters, Netns, Severity, count_of, human_duration};
 use crate::report::Report;
 
 /// Sockets that are remembered at most, by default: about 10 MB.
@@ -47,8 +48,10 @@ pub struct History {
     queues: HashMap<ListenerKey, Queue>,
     groups: HashMap<GroupKey, Group>,
     open: BTreeMap<FindingKey, Open>,
-    /// The namespace's counters at the last look.
-    counters: Option<ListenCounters>,
+    /// The counters of each namespace at the last look.
+    counters: HashMap<Netns, ListenCounters>,
+    /// What is said behind the addresses of a namespace that is not the own one: ` in netns web`.
+    titles: HashMap<Netns, String>,
     /// Wall-clock time of the last look, for display.
     last: Option<(Duration, SystemTime)>,
     totals: Totals,
@@ -74,7 +77,7 @@ pub struct Totals {
     /// Findings that went, by recovering or with their listener.
     pub gone: u64,
     /// The longest accept queue, and whose it was.
-    pub peak_queue: Option<(SocketAddr, u32)>,
+    pub peak_queue: Option<(String, u32)>,
     /// The most sockets in CLOSE_WAIT that belong together, and where.
     pub peak_close_wait: Option<(String, u64)>,
 }
@@ -91,7 +94,8 @@ impl History {
             queues: HashMap::new(),
             groups: HashMap::new(),
             open: BTreeMap::new(),
-            counters: None,
+            counters: HashMap::new(),
+            titles: HashMap::new(),
             last: None,
             totals: Totals::default(),
         }
@@ -102,6 +106,7 @@ impl History {
     pub fn look(&mut self, at: Duration, report: &mut Report<'_>) -> Vec<Event> {
         self.totals.looks += 1;
         self.last = Some((at, report.table.snapshot.taken_at));
+        self.learn_titles(report);
         let mut events = Vec::new();
         self.follow_queues(at, report, &mut events);
         self.follow_groups(at, report);
@@ -145,7 +150,7 @@ impl History {
         self.open.values().map(|open| &open.finding)
     }
 
-    /// What was seen so far.
+    /// What all looks together have seen.
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
@@ -177,7 +182,7 @@ impl History {
             totals.gone,
             self.open.len()
         ));
-        if let Some((local, length)) = totals.peak_queue {
+        if let Some((local, length)) = &totals.peak_queue {
             parts.push(format!("longest accept queue {length} at {local}"));
         }
         if let Some((place, count)) = &totals.peak_close_wait {
@@ -199,16 +204,36 @@ impl History {
         self.sockets_at_most.saturating_sub(queues + groups)
     }
 
+    fn learn_titles(&mut self, report: &Report<'_>) {
+        let snapshot = report.table.snapshot;
+        let others = snapshot.namespaces.iter().filter(|one| !one.own);
+        let titles = others.map(|one| (one.id, snapshot.in_namespace(one.id)));
+        self.titles.extend(titles);
+    }
+
+    /// `127.0.0.1:80`, and `127.0.0.1:80 in netns web`.
+    fn address(&self, listener: &ListenerKey) -> String {
+        format!("{}{}", listener.local, self.title(listener.netns))
+    }
+
+    /// `on local port 80 (inbound) in netns web`
+    fn place(&self, group: &GroupKey) -> String {
+        group.place() + self.title(group.netns)
+    }
+
+    fn title(&self, netns: Netns) -> &str {
+        self.titles.get(&netns).map_or("", String::as_str)
+    }
+
     fn follow_queues(&mut self, at: Duration, report: &Report<'_>, events: &mut Vec<Event>) {
-        let now = report.table.snapshot.listen_counters.known().copied();
-        let counted = now.zip(std::mem::replace(&mut self.counters, now));
-        let others = counted.map(|(now, before)| now.drops.saturating_sub(before.drops));
-        // A connection is dropped for other reasons too, on a server that is well: where a client
-        // uses a port again too early, or for want of memory.
-        let severity = match counted {
-            Some((now, before)) if now.overflows > before.overflows => Severity::Warning,
-            _ => Severity::Info,
-        };
+        let now: HashMap<Netns, ListenCounters> = report
+            .table
+            .snapshot
+            .namespaces
+            .iter()
+            .filter_map(|one| Some((one.id, *one.listen_counters.known()?)))
+            .collect();
+        let before = std::mem::replace(&mut self.counters, now.clone());
         let listeners = &report.table.listeners;
         let keys: HashSet<ListenerKey> = listeners.iter().map(ListenerKey::of).collect();
         self.queues.retain(|key, _| keys.contains(key));
@@ -216,15 +241,26 @@ impl History {
         for listener in listeners {
             let key = ListenerKey::of(listener);
             let queue = self.queues.entry(key).or_default();
-            let before = queue.remembered();
-            queue.look(at, listener, room + before);
-            self.is_full |= listener.children.len() > room + before;
-            room = (room + before).saturating_sub(queue.remembered());
-            if queue.peak > self.totals.peak_queue.map_or(0, |(_, peak)| peak) {
-                self.totals.peak_queue = Some((key.local, queue.peak));
+            let kept = queue.remembered();
+            queue.look(at, listener, room + kept);
+            let netns = listener.entry.netns;
+            let counted = now.get(&netns).zip(before.get(&netns));
+            let others = counted.map(|(now, before)| now.drops.saturating_sub(before.drops));
+            let dropped = queue.drops(listener, others);
+            self.is_full |= listener.children.len() > room + kept;
+            room = (room + kept).saturating_sub(queue.remembered());
+            let title = self.titles.get(&key.netns).map_or("", String::as_str);
+            let peak = self.totals.peak_queue.as_ref();
+            if queue.peak > peak.map_or(0, |(_, peak)| *peak) {
+                self.totals.peak_queue = Some((format!("{}{title}", key.local), queue.peak));
             }
-            let dropped = queue.begins_to_drop(listener, others);
-            if dropped > 0 {
+            if queue.begins_to_drop(dropped) {
+                // A connection is dropped for other reasons too, on a server that is well: where a
+                // client uses a port again too early, or for want of memory.
+                let severity = match counted {
+                    Some((now, before)) if now.overflows > before.overflows => Severity::Warning,
+                    _ => Severity::Info,
+                };
                 events.push(Event {
                     severity,
                     subject: Some(key.subject()),
@@ -237,7 +273,7 @@ impl History {
                         at,
                         EventKind::Dropping,
                         format!(
-                            "{} has dropped {} since the last look",
+                            "{}{title} has dropped {} since the last look",
                             key.local,
                             count_of(dropped, "handshake packet")
                         ),
@@ -266,7 +302,8 @@ impl History {
             room = may_keep.saturating_sub(group.remembered());
             let peak = self.totals.peak_close_wait.as_ref();
             if group.peak > peak.map_or(0, |(_, peak)| *peak) {
-                self.totals.peak_close_wait = Some((key.place(), group.peak));
+                let title = self.titles.get(&key.netns).map_or("", String::as_str);
+                self.totals.peak_close_wait = Some((key.place() + title, group.peak));
             }
         }
     }

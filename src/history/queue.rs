@@ -8,13 +8,19 @@ use super::event::Measures;
 use super::key::SocketKey;
 use super::series::{Series, time_for};
 use crate::join::Listener;
-use crate::model::{count_of, human_duration};
+use crate::model::{CookieSet, count_of, human_duration};
 
 /// Waits are told in jiffies: connections that came so close together cannot be put in order.
 const TICK: Duration = Duration::from_millis(10);
 /// So many looks without any movement make the next movement an answer to what came with it, and
 /// the queue one that does not move.
 const STILL_LOOKS: u32 = 2;
+/// So many looks without any movement make a single exchange a proof: that something else let one
+/// in just then would be a rare chance.
+const STILL_LOOKS_OF_A_PROOF: u32 = 20;
+/// Or so many exchanges, and nothing else. By chance, the next look after three still ones has
+/// both the newcomer and what let one in for another reason once in 27 times, three times in a row.
+const EXCHANGES_OF_A_PROOF: u32 = 3;
 
 /// One listener.
 #[derive(Debug, Default)]
@@ -22,9 +28,16 @@ pub(super) struct Queue {
     length: u32,
     /// The oldest first; unknown if several listeners share it, or if the history is full.
     waiting: Option<Vec<Waiting>>,
-    lengths: Series,
-    dropped: Option<u32>,
+    /// What had been accepted on the port.
+    accepted: Option<CookieSet>,
+    pub(super) lengths: Series,
+    /// Came and were taken in all looks together, as far as that was told.
+    pub(super) moved: Option<(u64, u64)>,
+    /// The listener's own counter of drops at the last look.
+    drops: Option<u32>,
     is_dropping: bool,
+    /// Dropped in all looks together, where the source tells.
+    pub(super) dropped: Option<u64>,
     /// While a finding says that the queue is stuck.
     stuck: Option<Stuck>,
     told: Option<Told>,
@@ -46,6 +59,9 @@ pub(super) struct Step {
     taken: u32,
     /// What left was the oldest; unknown without ages.
     oldest_left: Option<bool>,
+    /// No connection that had been accepted before has ended. Each that does makes room for one
+    /// under a limit on connections, and whoever it was may come again at once.
+    nobody_ended: bool,
 }
 
 /// What happened since the queue got stuck.
@@ -63,10 +79,16 @@ struct Stuck {
     moves: bool,
     /// One came, and nothing was taken for it.
     unanswered: bool,
-    /// Times that one was taken for one that came.
+    /// An accepted connection may have ended since both were last the same.
+    somebody_ended: bool,
+    /// Times that one was taken for one that came, and for nothing else that could be seen.
     exchanges: u32,
+    /// One of them was after so long a time that it is a proof by itself.
+    proved_at_once: bool,
     /// This look began with a queue that had been still for long enough.
     was_still: bool,
+    /// And for so long that one exchange is a proof.
+    was_long_still: bool,
     /// One was taken for one that came, in this look.
     exchanged: bool,
 }
@@ -106,14 +128,26 @@ impl Queue {
         });
         let step = match (&self.waiting, &waiting) {
             (Some(before), Some(now)) => {
-                Some(step(before, self.length, now, listener.accept_queue))
+                let accepted = self.accepted.zip(listener.accepted);
+                Some(step(
+                    before,
+                    self.length,
+                    now,
+                    listener.accept_queue,
+                    accepted,
+                ))
             }
             _ => None,
         };
+        self.accepted = listener.accepted;
         self.length = listener.accept_queue;
         self.waiting = waiting;
         self.peak = self.peak.max(self.length);
         self.lengths.push(at, self.length.into());
+        if let Some(step) = step {
+            let (came, taken) = self.moved.unwrap_or_default();
+            self.moved = Some((came + u64::from(step.came), taken + u64::from(step.taken)));
+        }
         if let Some(stuck) = &mut self.stuck {
             match step {
                 Some(step) => stuck.note(at, step),
@@ -160,13 +194,11 @@ impl Queue {
         self.length > 0 && self.stuck.as_ref().is_some_and(|stuck| !stuck.moves)
     }
 
-    /// How many times one was taken for one that came, if nothing speaks against it that the
-    /// program wakes up for new connections only.
+    /// How many times one was taken for one that came, if that proves that the program wakes up
+    /// for new connections only; else 0.
     pub(super) fn proven_exchanges(&self) -> u32 {
-        self.stuck
-            .as_ref()
-            .filter(|stuck| !stuck.moves && !stuck.unanswered)
-            .map_or(0, |stuck| stuck.exchanges)
+        let proof = self.stuck.as_ref().filter(|stuck| stuck.is_proof());
+        proof.map_or(0, |stuck| stuck.exchanges)
     }
 
     /// What is to be told now, if that is something new.
@@ -184,9 +216,16 @@ impl Queue {
                 1 => String::new(),
                 times => format!(" (seen {times} times)"),
             };
+            let more = EXCHANGES_OF_A_PROOF.saturating_sub(stuck.exchanges);
+            let proof = if stuck.is_proof() {
+                String::new()
+            } else {
+                format!("; {more} more like this make it certain")
+            };
             let summary = format!(
                 "one in, one out at {local}{times}: a new connection came, and exactly one, the \
-                 oldest, was let out; {} wait as before, and nothing had moved for {} until then",
+                 oldest, was let out; {} wait as before, and nothing had moved for {} until \
+                 then{proof}",
                 self.length,
                 human_duration(stuck.still_for),
             );
@@ -232,25 +271,37 @@ impl Queue {
         None
     }
 
-    /// How many connections the listener has dropped since the last look, if it begins to.
+    /// How many connections the listener has dropped since the last look.
     ///
     /// `others` is by how much ListenDrops of the whole namespace grew: the listener's own counter
     /// counts other packets too, and no drop of a connection is only there.
-    pub(super) fn begins_to_drop(&mut self, listener: &Listener<'_>, others: Option<u64>) -> u64 {
+    pub(super) fn drops(&mut self, listener: &Listener<'_>, others: Option<u64>) -> u64 {
         let now = listener.entry.drops;
-        let dropped = match (self.dropped, now) {
-            (Some(before), Some(now)) => u64::from(now.wrapping_sub(before)),
-            _ => 0,
+        let before = std::mem::replace(&mut self.drops, now);
+        let (Some(before), Some(now)) = (before, now) else {
+            self.dropped = self.dropped.or(now.map(|_first| 0));
+            return 0;
         };
-        self.dropped = now;
+        let dropped = u64::from(now.wrapping_sub(before));
         let dropped = others.map_or(dropped, |others| dropped.min(others));
-        let began = dropped > 0 && !self.is_dropping;
-        self.is_dropping = dropped > 0;
-        if began { dropped } else { 0 }
+        self.dropped = Some(self.dropped.unwrap_or(0) + dropped);
+        dropped
+    }
+
+    /// So many were dropped since the last look, and in the look before none.
+    pub(super) fn begins_to_drop(&mut self, dropped: u64) -> bool {
+        let was_dropping = std::mem::replace(&mut self.is_dropping, dropped > 0);
+        dropped > 0 && !was_dropping
     }
 }
 
 impl Stuck {
+    /// Nothing but exchanges was seen, and not by chance: one after a long time, or several.
+    fn is_proof(&self) -> bool {
+        let enough = self.proved_at_once || self.exchanges >= EXCHANGES_OF_A_PROOF;
+        enough && !self.moves && !self.unanswered
+    }
+
     fn note(&mut self, at: Duration, step: Step) {
         self.exchanged = false;
         if step.came == 0 && step.taken == 0 {
@@ -261,26 +312,37 @@ impl Stuck {
         }
         let pending = self.came > 0;
         if !pending {
+            self.somebody_ended = false;
             self.was_still = self.still >= STILL_LOOKS;
+            self.was_long_still = self.still >= STILL_LOOKS_OF_A_PROOF;
             self.still_for = at.saturating_sub(self.still_since);
         }
         self.still = 0;
+        self.somebody_ended |= !step.nobody_ended;
         self.came += step.came;
         self.taken += step.taken;
         self.unanswered |= pending && step.came > 0 && self.came > self.taken + 1;
         self.moves |= self.taken > self.came || step.taken > 0 && step.oldest_left == Some(false);
         if self.came == self.taken {
             let one = self.came == 1 && step.oldest_left == Some(true);
-            self.exchanged = one && self.was_still && !self.moves && !self.unanswered;
+            let only_that = !self.moves && !self.unanswered && !self.somebody_ended;
+            self.exchanged = one && self.was_still && only_that;
             self.exchanges += u32::from(self.exchanged);
+            self.proved_at_once |= self.exchanged && self.was_long_still;
             (self.came, self.taken) = (0, 0);
         }
         self.still_since = at;
     }
 }
 
-/// What happened between two looks at a queue that had these lengths.
-fn step(before: &[Waiting], length_before: u32, now: &[Waiting], length: u32) -> Step {
+/// What happened between two looks at a queue that had these lengths, while this had been accepted.
+fn step(
+    before: &[Waiting],
+    length_before: u32,
+    now: &[Waiting],
+    length: u32,
+    accepted: Option<(CookieSet, CookieSet)>,
+) -> Step {
     let keys = |waiting: &[Waiting]| -> HashSet<SocketKey> {
         waiting.iter().map(|waiting| waiting.key).collect()
     };
@@ -301,7 +363,19 @@ fn step(before: &[Waiting], length_before: u32, now: &[Waiting], length: u32) ->
         came: number(came),
         taken: number(taken),
         oldest_left: oldest_left(before, &left),
+        nobody_ended: accepted.is_some_and(|(before, now)| nobody_ended(before, now, &left)),
     }
+}
+
+/// Whether what is accepted is what was, with nobody or the one that left the queue. Where more
+/// than one left, that is not asked.
+fn nobody_ended(before: CookieSet, now: CookieSet, left: &[&Waiting]) -> bool {
+    let with = match left {
+        [one] => one.key.cookie().map(|cookie| before.with(cookie)),
+        _ => None,
+    };
+    // Accepted and closed again at once, or kept.
+    now == before || with == Some(now)
 }
 
 /// Whether those that left were the oldest of all; `None` if nothing left, or without ages.

@@ -30,6 +30,12 @@ impl Series {
         self.samples.back().map(|(_, value)| *value)
     }
 
+    /// The values of the newest `at_most` samples, the oldest first.
+    pub(super) fn newest(&self, at_most: usize) -> impl Iterator<Item = u64> {
+        let skipped = self.samples.len().saturating_sub(at_most);
+        self.samples.iter().skip(skipped).map(|(_, value)| *value)
+    }
+
     /// Growth per second, if the number grows: the newest sample is the largest, over a time that
     /// tells.
     pub(super) fn growth(&self) -> Option<f64> {
@@ -44,8 +50,8 @@ impl Series {
         slope(self.samples.iter()).filter(|rate| *rate > 0.0)
     }
 
-    /// Shrinking per second, if the number has gone down, twice at least and just now, and not up
-    /// in between.
+    /// Shrinking per second, if the number has gone down, three times at least and just now, and not
+    /// up in between. The first time does not count: it began somewhere between two samples.
     pub(super) fn decline(&self) -> Option<f64> {
         let (mut drops, mut begin) = (0, self.samples.len());
         for newer in (1..self.samples.len()).rev() {
@@ -55,11 +61,11 @@ impl Series {
             }
             if before > after {
                 drops += 1;
-                begin = newer - 1;
+                begin = newer;
             }
         }
         let declining = self.samples.iter().skip(begin);
-        slope(declining).filter(|_| drops >= 2).map(|rate| -rate)
+        slope(declining).filter(|_| drops >= 3).map(|rate| -rate)
     }
 }
 
@@ -142,10 +148,14 @@ mod tests {
 
     #[test]
     fn a_queue_that_drains_has_a_time_to_empty() {
-        near(series(SECOND, [40, 40, 40, 30, 20]).decline(), 10.0);
-        near(series(TENTH, [9, 9, 9, 8, 8, 8, 7, 7, 7, 6]).decline(), 3.6);
-        near(series(SECOND, [10, 50, 40, 30]).decline(), 10.0);
-        assert_eq!(series(SECOND, [50, 40]).decline(), None, "two looks");
+        // When it began to drain nobody saw: the first step may be a part of one.
+        near(series(SECOND, [40, 40, 39, 29, 19]).decline(), 10.0);
+        near(
+            series(TENTH, [9, 9, 9, 8, 8, 8, 7, 7, 7, 6]).decline(),
+            10.0 / 3.0,
+        );
+        near(series(SECOND, [10, 50, 40, 30, 20]).decline(), 10.0);
+        assert_eq!(series(SECOND, [50, 40, 30]).decline(), None, "two steps");
         assert_eq!(
             series(SECOND, [50, 40, 40]).decline(),
             None,

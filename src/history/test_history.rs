@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::EventKind;
-use super::test_watch::{SECOND, Watch, aged, close_wait, kinds, texts};
+use super::test_watch::{SECOND, Watch, aged, close_wait, cookie_of, kinds, texts};
 use crate::diagnose::test_table::process;
 use crate::model::{
-    CauseId, Confidence, Cookie, DescriptorUse, Fact, FindingId, Inode, ListenCounters, Process,
-    ProcessId, Severity,
+    CauseId, Confidence, Cookie, CookieSet, DescriptorUse, Fact, FindingId, Inode, ListenCounters,
+    Process, ProcessId, Severity,
 };
 
 const MISSED: CauseId = CauseId::EdgeTriggeredMissedWakeup;
@@ -30,33 +30,115 @@ fn the_same_connections_look_after_look_do_not_move() {
     );
 }
 
+/// One in, one out, `times` times, each after two still looks, of what came in the seconds `came`.
+/// The confidence of the missed wake-up after each.
+fn exchange(watch: &mut Watch, came: &mut Vec<u32>, times: u32) -> Vec<Confidence> {
+    let mut confidences = Vec::new();
+    for _ in 0..times {
+        watch.see(came, &[]);
+        watch.see(came, &[]);
+        came.remove(0);
+        came.push(100 + u32::try_from(watch.at.as_secs()).unwrap());
+        watch.queue(came);
+        let (_, cause) = watch.open().unwrap();
+        let (cause, confidence) = cause.unwrap();
+        assert_eq!(cause, MISSED);
+        confidences.push(confidence);
+    }
+    confidences
+}
+
 #[test]
-fn one_in_one_out_is_the_missed_wakeup() {
+fn one_in_one_out_three_times_is_the_missed_wakeup() {
+    use Confidence::{Certain, Likely};
     let mut watch = Watch::stuck(&[10, 20, 30]);
-    let events = watch.see(&[20, 30, 102], &["one-in-one-out"]);
+    let events = watch.see(&[20, 30, 103], &["one-in-one-out"]);
     assert_eq!(events[0].severity, Severity::Critical);
-    let finding = events[0].finding.as_ref().unwrap();
-    let cause = finding.cause.as_ref().unwrap();
-    assert_eq!((cause.id, cause.confidence), (MISSED, Confidence::Certain));
     assert!(
-        finding
-            .evidence
-            .iter()
-            .any(|fact| fact.fact.contains("one in, one out, 1 time"))
-    );
-    // The leak goes on, as certain as that.
-    watch.see(&[20, 30, 102], &[]);
-    watch.see(&[20, 30, 102], &[]);
-    assert_eq!(
-        watch.open(),
-        Some((LEAK, Some((MISSED, Confidence::Certain))))
-    );
-    let events = watch.see(&[30, 102, 105], &["one-in-one-out"]);
-    assert!(
-        events[0].summary.contains("seen 2 times"),
+        events[0]
+            .summary
+            .ends_with("; 2 more like this make it certain"),
         "{:?}",
         texts(&events)
     );
+    let mut came = vec![20, 30, 103];
+    assert_eq!(exchange(&mut watch, &mut came, 2), [Likely, Certain]);
+    let finding = watch.history.open().next().unwrap();
+    let proof = finding.evidence.last().unwrap();
+    assert!(proof.fact.contains("one in, one out, 3 times"), "{proof:?}");
+    // The leak goes on, as certain as that.
+    assert_eq!(exchange(&mut watch, &mut came, 2), [Certain, Certain]);
+    watch.see(&came, &[]);
+    assert_eq!(watch.open(), Some((LEAK, Some((MISSED, Certain)))));
+}
+
+#[test]
+fn after_a_long_time_one_exchange_is_enough() {
+    let check = |still: u32, expect: Confidence| {
+        let mut watch = Watch::new();
+        watch.see(&[10, 20, 30], &["appeared"]);
+        for _ in 0..still {
+            watch.queue(&[10, 20, 30]);
+        }
+        let second = 100 + u32::try_from(watch.at.as_secs()).unwrap();
+        let events = watch.see(&[20, 30, second], &["one-in-one-out"]);
+        let cause = events[0].finding.as_ref().unwrap().cause.as_ref().unwrap();
+        assert_eq!((cause.id, cause.confidence), (MISSED, expect), "{still}");
+        let is_open = events[0].summary.contains("2 more like this");
+        assert_eq!(
+            is_open,
+            expect == Confidence::Likely,
+            "{:?}",
+            texts(&events)
+        );
+    };
+    check(19, Confidence::Likely);
+    check(20, Confidence::Certain);
+}
+
+#[test]
+fn where_an_accepted_connection_ends_it_may_be_a_limit() {
+    use Confidence::Likely;
+    // Go's LimitListener with clients that come again: one ends, one is let in, and one comes.
+    let mut watch = Watch::stuck(&[10, 20, 30]);
+    let mut came = vec![10, 20, 30];
+    for round in 0..5 {
+        watch.see(&came, &[]);
+        watch.see(&came, &[]);
+        watch.accepted = Some(CookieSet::default().with(cookie_of(came.remove(0))));
+        came.push(100 + u32::try_from(watch.at.as_secs()).unwrap());
+        watch.see(&came, &[]);
+        let expect = Some((LEAK, Some((MISSED, Likely))));
+        assert_eq!(watch.open(), expect, "round {round}");
+    }
+    // What cannot be told is no proof either.
+    let mut watch = Watch::stuck(&[10, 20, 30]);
+    watch.accepted = None;
+    let mut came = vec![10, 20, 30];
+    assert_eq!(exchange(&mut watch, &mut came, 4), [Likely; 4]);
+    // One has ended while the newcomer waited for its answer.
+    let mut watch = Watch::stuck(&[10, 20, 30]);
+    watch.accepted = Some(CookieSet::default());
+    watch.see(&[10, 20, 30, 103], &[]);
+    watch.see(&[20, 30, 103], &[]);
+}
+
+#[test]
+fn what_is_let_out_may_be_kept() {
+    use Confidence::{Certain, Likely};
+    let mut watch = Watch::stuck(&[10, 20, 30]);
+    let mut came = vec![10, 20, 30];
+    let mut confidences = Vec::new();
+    for _ in 0..3 {
+        watch.see(&came, &[]);
+        watch.see(&came, &[]);
+        let kept = cookie_of(came.remove(0));
+        watch.accepted = watch.accepted.map(|accepted| accepted.with(kept));
+        came.push(100 + u32::try_from(watch.at.as_secs()).unwrap());
+        watch.see(&came, &["one-in-one-out"]);
+        confidences.push(watch.open().unwrap().1.unwrap().1);
+    }
+    assert_eq!(confidences, [Likely, Likely, Certain]);
 }
 
 #[test]
@@ -71,7 +153,9 @@ fn a_queue_of_one_is_stuck_whoever_waits_in_it() {
     let mut watch = Watch::stuck(&[10]);
     // The newcomer is young: a single look finds nothing.
     watch.see(&[103], &["one-in-one-out"]);
-    watch.see(&[103], &[]);
+    let mut came = vec![103];
+    exchange(&mut watch, &mut came, 2);
+    watch.see(&came, &[]);
     assert_eq!(
         watch.open(),
         Some((LEAK, Some((MISSED, Confidence::Certain))))
@@ -118,11 +202,17 @@ fn without_ages_nobody_knows_who_was_the_oldest() {
 #[test]
 fn a_program_that_accepts_by_itself_takes_the_proof_back() {
     let mut watch = Watch::stuck(&[10, 20, 30, 40]);
-    watch.see(&[20, 30, 40, 102], &["one-in-one-out"]);
-    watch.see(&[20, 30, 40, 102], &[]);
-    watch.see(&[30, 40, 102], &["changed"]);
+    let mut came = vec![10, 20, 30, 40];
+    exchange(&mut watch, &mut came, 3);
+    assert_eq!(
+        watch.open(),
+        Some((LEAK, Some((MISSED, Confidence::Certain))))
+    );
+    watch.see(&came, &[]);
+    came.remove(0);
+    watch.see(&came, &["changed"]);
     assert_eq!(watch.open(), Some((FindingId::AcceptQueueBacklog, None)));
-    watch.see(&[30, 40, 102], &["changed"]);
+    watch.see(&came, &["changed"]);
     assert_eq!(
         watch.open(),
         Some((LEAK, Some((MISSED, Confidence::Likely))))
@@ -142,24 +232,17 @@ fn a_reset_frees_no_slot() {
 fn a_queue_that_drains_has_a_time_to_empty() {
     let all: Vec<u32> = (10..50).collect();
     let mut watch = Watch::stuck(&all);
-    watch.see(&all[10..], &["changed"]);
-    let events = watch.see(&all[20..], &["draining"]);
+    watch.see(&all[4..], &["changed"]);
+    watch.see(&all[14..], &[]);
+    let events = watch.see(&all[24..], &["draining"]);
     let measures = events[0].measures;
-    assert_eq!(measures.count, Some(20));
-    assert!(
-        measures
-            .rate
-            .is_some_and(|rate| (-10.0..-4.0).contains(&rate)),
-        "{measures:?}"
-    );
-    assert!(
-        measures.time_left.is_some_and(|time| time < SECOND * 5),
-        "{measures:?}"
-    );
+    assert_eq!(measures.count, Some(16));
+    assert_eq!(measures.rate, Some(-10.0));
+    assert_eq!(measures.time_left, Some(SECOND * 8 / 5));
     assert_eq!(events[0].severity, Severity::Info);
-    watch.see(&all[30..], &[]);
+    watch.see(&all[34..], &[]);
     let events = watch.see(&[], &["recovered"]);
-    assert_eq!(events[0].measures.lasted, Some(SECOND * 6));
+    assert_eq!(events[0].measures.lasted, Some(SECOND * 7));
     assert_eq!(watch.open(), None);
 }
 

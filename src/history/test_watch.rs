@@ -9,8 +9,8 @@ use crate::diagnose::test_table::{held, snapshot};
 use crate::join::Filter;
 use crate::join::test_rows::{connection, listener};
 use crate::model::{
-    CauseId, Confidence, Cookie, Fact, FindingId, Inode, ListenCounters, Process, QueueRead,
-    Queues, Snapshot, SocketEntry, TcpInfo, TcpState,
+    AcceptedOnPort, CauseId, Confidence, Cookie, CookieSet, Fact, FindingId, Inode, ListenCounters,
+    Process, QueueRead, Queues, Snapshot, SocketEntry, TcpInfo, TcpState,
 };
 use crate::report::Report;
 
@@ -24,6 +24,8 @@ pub(super) struct Watch {
     pub(super) before: Option<Vec<SocketEntry>>,
     pub(super) listener: SocketEntry,
     pub(super) has_ages: bool,
+    /// What the program has accepted and not closed.
+    pub(super) accepted: Option<CookieSet>,
     pub(super) counters: ListenCounters,
 }
 
@@ -44,6 +46,7 @@ impl Watch {
             before: None,
             listener: listener(PORT, 0),
             has_ages: true,
+            accepted: Some(CookieSet::default().with(Cookie(1))),
             counters: NO_DROPS,
         }
     }
@@ -66,7 +69,7 @@ impl Watch {
         let mut rows = vec![listener];
         for second in came {
             let mut row = connection(PORT, TcpState::Established);
-            row.cookie = Some(Cookie(u64::from(*second) + 100_000));
+            row.cookie = Some(cookie_of(*second));
             row.remote
                 .set_port(u16::try_from(*second).unwrap() + 40_000);
             // The watch begins in the 100th second.
@@ -77,7 +80,15 @@ impl Watch {
             });
             rows.push(row);
         }
-        let read = |after, sockets| QueueRead { after, sockets };
+        let accepted = self.accepted.map(|set| {
+            let (netns, port) = (self.listener.netns, self.listener.local.port());
+            vec![AcceptedOnPort { netns, port, set }]
+        });
+        let read = |after, sockets| QueueRead {
+            after,
+            sockets,
+            accepted: accepted.clone(),
+        };
         let mut taken = snapshot(rows.clone());
         let before = self
             .before
@@ -93,7 +104,7 @@ impl Watch {
         taken.processes = asleep.snapshot().processes;
         let inode = self.listener.inode.unwrap();
         taken.descriptors = vec![held(taken.processes[0].id, 3, inode)];
-        taken.listen_counters = Fact::Known(self.counters);
+        taken.namespaces[0].listen_counters = Fact::Known(self.counters);
         self.take(&taken)
     }
 
@@ -123,6 +134,11 @@ impl Watch {
         let cause = finding.cause.as_ref();
         Some((finding.id, cause.map(|cause| (cause.id, cause.confidence))))
     }
+}
+
+/// The cookie of the connection that came in that second.
+pub(super) fn cookie_of(second: u32) -> Cookie {
+    Cookie(u64::from(second) + 100_000)
 }
 
 pub(super) fn kinds(events: &[Event]) -> Vec<&'static str> {

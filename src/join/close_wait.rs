@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{FarEnd, Holder, Listeners, SocketTable};
-use crate::model::{Direction, Fact, SocketEntry, Timer};
+use crate::model::{Direction, Fact, Snapshot, SocketEntry, Timer};
 
 /// A socket in CLOSE_WAIT.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<'a> CloseWait<'a> {
             entry
                 .info
                 .and_then(|info| info.direction())
-                .or_else(|| by_ports(entry, !matching.is_empty(), &table.snapshot.ephemeral_ports))
+                .or_else(|| by_ports(entry, !matching.is_empty(), table.snapshot))
         } else {
             Some(Direction::Inbound)
         };
@@ -92,15 +92,12 @@ impl<'a> CloseWait<'a> {
 
 /// Without counters the ports must tell: a listener on the local address says inbound, a port that
 /// `connect()` picks from says outbound. Neither is known for a server that has closed its listener.
-fn by_ports(
-    entry: &SocketEntry,
-    has_listener: bool,
-    ephemeral: &Fact<(u16, u16)>,
-) -> Option<Direction> {
+fn by_ports(entry: &SocketEntry, has_listener: bool, snapshot: &Snapshot) -> Option<Direction> {
     if has_listener {
         return Some(Direction::Inbound);
     }
-    let (first, last) = ephemeral.known()?;
+    let namespace = snapshot.namespace(entry.netns)?;
+    let (first, last) = namespace.ephemeral_ports.known()?;
     let picked = |port| (*first..=*last).contains(&port);
     (picked(entry.local.port()) && !picked(entry.remote.port())).then_some(Direction::Outbound)
 }

@@ -4,14 +4,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use super::{CloseWait, Holder, Listener};
-use crate::model::{Focus, Process, ProcessId, SocketEntry, TcpState};
+use super::{CloseWait, Holder, Listener, SocketTable, service_of};
+use crate::model::{Focus, Netns, Process, ProcessId, Service, SocketEntry, TcpState};
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
 ///
-/// What is said about a process and not about its sockets passes by its pid and name. A socket in
-/// no table has no addresses: with ports or remote addresses given, the process passes only if it
-/// is known to hold a socket that does.
+/// Where no holder of a socket is known, the cgroup in which it was opened stands for that of its
+/// holder.
+///
+/// What is said about a process and not about its sockets passes by its pid, name and cgroup. A
+/// socket in no table has no addresses: with ports, remote addresses or namespaces given, the
+/// process passes only if it is known to hold a socket that does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Local or remote ports.
@@ -22,6 +25,14 @@ pub struct Filter {
     pub processes: Vec<String>,
     /// Remote addresses.
     pub remotes: Vec<RemotePattern>,
+    /// Beginnings of ids of containers that holders are in, or names.
+    pub containers: Vec<String>,
+    /// systemd units that holders are in, with or without `.service`.
+    pub units: Vec<String>,
+    /// Beginnings of uids of Kubernetes pods that holders are in.
+    pub pods: Vec<String>,
+    /// Network namespaces.
+    pub netns: Vec<Netns>,
 }
 
 /// `ADDR`, `ADDR/LEN`, `ADDR:PORT`, `[ADDR6]:PORT`, `ADDR/LEN:PORT`.
@@ -68,38 +79,47 @@ impl Filter {
         }
     }
 
-    pub(super) fn takes_listener(&self, listener: &Listener<'_>) -> bool {
+    pub(super) fn takes_listener(&self, listener: &Listener<'_>, table: &SocketTable<'_>) -> bool {
         let remote = || {
             let mut children = listener.children.iter();
             children.any(|child| self.takes_remote(child.entry.remote))
         };
-        self.takes_port(listener.entry.local.port())
-            && self.takes_holders(&listener.holders)
+        self.takes_netns(listener.entry)
+            && self.takes_port(listener.entry.local.port())
+            && self.takes_holders(&listener.holders, listener.entry, table)
             && (self.remotes.is_empty() || remote())
     }
 
-    /// `kept` are the listeners that passed: a queued connection has no holder, and its listener's
-    /// stand for it.
-    pub(super) fn takes_close_wait(&self, socket: &CloseWait<'_>, kept: &[Listener<'_>]) -> bool {
-        let holders_fit = if socket.accepted {
-            self.takes_holders(&socket.holders)
-        } else {
-            self.pids.is_empty() && self.processes.is_empty()
-                || socket.listener.is_some_and(|own| {
-                    kept.iter()
-                        .any(|listener| std::ptr::eq(listener.entry, own))
-                })
-        };
-        self.takes_addresses(socket.entry) && holders_fit
+    /// `is_queued` says that it waits at a listener that passed: a queued connection has no holder, and
+    /// its listener's stand for it.
+    pub(super) fn takes_close_wait(
+        &self,
+        socket: &CloseWait<'_>,
+        is_queued: bool,
+        table: &SocketTable<'_>,
+    ) -> bool {
+        self.takes_addresses(socket.entry)
+            && (is_queued || self.takes_holders(&socket.holders, socket.entry, table))
     }
 
-    pub(super) fn takes_row(&self, row: &SocketEntry, holders: &[Holder<'_>]) -> bool {
-        self.takes_addresses(row) && self.takes_holders(holders)
+    pub(super) fn takes_row(
+        &self,
+        row: &SocketEntry,
+        holders: &[Holder<'_>],
+        table: &SocketTable<'_>,
+    ) -> bool {
+        self.takes_addresses(row) && self.takes_holders(holders, row, table)
     }
 
-    fn takes_addresses(&self, row: &SocketEntry) -> bool {
+    pub(super) fn takes_addresses(&self, row: &SocketEntry) -> bool {
         let remote_port = row.state != TcpState::Listen && self.takes_port(row.remote.port());
-        (self.takes_port(row.local.port()) || remote_port) && self.takes_remote(row.remote)
+        self.takes_netns(row)
+            && (self.takes_port(row.local.port()) || remote_port)
+            && self.takes_remote(row.remote)
+    }
+
+    fn takes_netns(&self, row: &SocketEntry) -> bool {
+        self.netns.is_empty() || self.netns.contains(&row.netns)
     }
 
     fn takes_port(&self, port: u16) -> bool {
@@ -110,13 +130,48 @@ impl Filter {
         self.remotes.is_empty() || self.remotes.iter().any(|pattern| pattern.matches(remote))
     }
 
-    fn takes_holders(&self, holders: &[Holder<'_>]) -> bool {
+    fn asks_for_services(&self) -> bool {
+        !self.containers.is_empty() || !self.units.is_empty() || !self.pods.is_empty()
+    }
+
+    fn takes_holders(
+        &self,
+        holders: &[Holder<'_>],
+        entry: &SocketEntry,
+        table: &SocketTable<'_>,
+    ) -> bool {
         (self.pids.is_empty()
             || holders
                 .iter()
                 .any(|holder| self.pids.contains(&holder.id.pid)))
             && (self.processes.is_empty()
                 || holders.iter().any(|holder| self.takes_name(holder.process)))
+            && (!self.asks_for_services() || self.takes_services(holders, entry, table))
+    }
+
+    fn takes_services(
+        &self,
+        holders: &[Holder<'_>],
+        entry: &SocketEntry,
+        table: &SocketTable<'_>,
+    ) -> bool {
+        let mut services = holders.iter().filter_map(Holder::service).peekable();
+        match services.peek() {
+            Some(_) => services.any(|service| self.takes_service(&service)),
+            None => {
+                let opened_in = table.opened_in(entry);
+                opened_in.is_some_and(|service| self.takes_service(&service))
+            }
+        }
+    }
+
+    fn takes_service(&self, service: &Service) -> bool {
+        let among = |wanted: &[String], is_in: &dyn Fn(&str) -> bool| -> bool {
+            wanted.is_empty() || wanted.iter().any(|name| is_in(name))
+        };
+        among(&self.containers, &|id| service.is_in_container(id))
+            && among(&self.units, &|name| service.is_in_unit(name))
+            && among(&self.pods, &|uid| service.is_in_pod(uid))
     }
 
     /// Whether what is said about a process as a whole is kept.
@@ -126,17 +181,21 @@ impl Filter {
         process: Option<&Process>,
         holds_what_passes: bool,
     ) -> bool {
-        let by_addresses = !self.ports.is_empty() || !self.remotes.is_empty();
+        let by_addresses =
+            !self.ports.is_empty() || !self.remotes.is_empty() || !self.netns.is_empty();
         (self.pids.is_empty() || self.pids.contains(&id.pid))
             && (self.processes.is_empty() || self.takes_name(process))
+            && (!self.asks_for_services()
+                || process
+                    .and_then(service_of)
+                    .is_some_and(|service| self.takes_service(&service)))
             && (!by_addresses || holds_what_passes)
     }
 
     fn takes_name(&self, process: Option<&Process>) -> bool {
         process.is_some_and(|process| {
             let exe = process
-                .exe
-                .known()
+                .exe_path()
                 .and_then(|exe| exe.rsplit(|byte| *byte == b'/').next());
             self.processes
                 .iter()

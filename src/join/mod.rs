@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use crate::kernel::cgroup;
 use crate::model::{
     EpollRegistration, Fact, Inode, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
-    ProcessId, Queues, Snapshot, SocketEntry, TcpState, Unknown,
+    ProcessId, Queues, Service, Snapshot, SocketEntry, TcpState, Unknown,
 };
 pub use attribution::Listeners;
 pub use close_wait::CloseWait;
@@ -44,6 +44,7 @@ pub struct SocketTable<'a> {
     holders: HashMap<Inode, Vec<Holder<'a>>>,
     registrations: HashMap<Inode, Vec<Registration>>,
     peers: HashMap<(Netns, SocketAddr, SocketAddr), &'a PeerAnswer>,
+    cgroups: HashMap<u64, &'a Fact<Vec<u8>>>,
 }
 
 /// A registration of a socket in an epoll set, and whose set that is.
@@ -61,15 +62,15 @@ pub struct Holder<'a> {
 }
 
 impl Holder<'_> {
-    /// The systemd service or scope that it belongs to, by its cgroup.
-    pub fn unit(&self) -> Option<String> {
-        cgroup::systemd_unit(self.process?.cgroup.known()?)
+    /// The unit, container and pod that it belongs to, by its cgroup.
+    pub fn service(&self) -> Option<Service> {
+        service_of(self.process?)
     }
+}
 
-    /// The id of the container that it runs in, by its cgroup.
-    pub fn container(&self) -> Option<String> {
-        cgroup::container_id(self.process?.cgroup.known()?)
-    }
+/// The unit, container and pod that a process belongs to, by its cgroup.
+pub fn service_of(process: &Process) -> Option<Service> {
+    Some(cgroup::service(process.cgroup.known()?))
 }
 
 /// The far end of a connection.
@@ -96,6 +97,7 @@ impl<'a> SocketTable<'a> {
             holders: holders(snapshot),
             registrations: registrations(snapshot),
             peers: snapshot.peers.iter().map(peer_by_addresses).collect(),
+            cgroups: cgroups(snapshot),
             rows,
         };
         let listeners = Listeners::of(table.rows.iter().copied());
@@ -130,20 +132,30 @@ impl<'a> SocketTable<'a> {
         );
         self.listeners = listeners
             .into_iter()
-            .filter(|listener| filter.takes_listener(listener))
+            .filter(|listener| filter.takes_listener(listener, self))
             .collect();
+        let queued: HashSet<*const SocketEntry> = self
+            .listeners
+            .iter()
+            .flat_map(|listener| listener.children.iter())
+            .map(|child| std::ptr::from_ref(child.entry))
+            .collect();
+        let is_queued = |row: &SocketEntry| queued.contains(&std::ptr::from_ref(row));
         self.close_wait = close_wait
             .into_iter()
-            .filter(|socket| filter.takes_close_wait(socket, &self.listeners))
+            .filter(|socket| filter.takes_close_wait(socket, is_queued(socket.entry), self))
             .collect();
         let strays = std::mem::take(&mut self.strays);
         self.strays = strays
             .into_iter()
-            .filter(|row| filter.takes_row(row, &[]))
+            .filter(|row| filter.takes_row(row, &[], self))
             .collect();
         self.rows = rows
             .into_iter()
-            .filter(|row| filter.takes_row(row, &self.holders_of(row)))
+            .filter(|row| {
+                filter.takes_row(row, &self.holders_of(row), self)
+                    || is_queued(row) && filter.takes_addresses(row)
+            })
             .collect();
         descriptors::retain(self, filter);
     }
@@ -166,6 +178,24 @@ impl<'a> SocketTable<'a> {
             && self.snapshot.coverage.owners_complete()
     }
 
+    /// The path of the cgroup in which the socket was opened; of a connection that came in, its
+    /// listener (facts Q12). Asked for where no holder was seen.
+    pub fn cgroup_of(&self, entry: &SocketEntry) -> Fact<&'a [u8]> {
+        let path = entry.cgroup_id.and_then(|id| self.cgroups.get(&id));
+        match path {
+            Some(Fact::Known(path)) => Fact::Known(path),
+            Some(Fact::Unknown(reason)) => Fact::Unknown(*reason),
+            None => Fact::Unknown(Unknown::NotCollected),
+        }
+    }
+
+    /// What people call the place where the socket was opened. That is the service that has it, most
+    /// often; what systemd has opened for a service is in `init.scope`.
+    pub fn opened_in(&self, entry: &SocketEntry) -> Option<Service> {
+        let path = self.cgroup_of(entry);
+        Some(cgroup::service_of_path(path.known()?)).filter(|service| !service.is_empty())
+    }
+
     /// The far end of `entry`, where it was asked for.
     pub fn far_end(&self, entry: &SocketEntry) -> Fact<FarEnd<'a>> {
         match self.peers.get(&(entry.netns, entry.local, entry.remote)) {
@@ -177,12 +207,12 @@ impl<'a> SocketTable<'a> {
 }
 
 /// The rows of the first look, replaced by those of the last read of the queues where there are
-/// any for a port.
+/// any for a port of their namespace.
 fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
     let Some(last) = snapshot.queue_reads.last() else {
         return snapshot.sockets.iter().collect();
     };
-    let read_again: HashSet<u16> = {
+    let read_again: HashSet<(Netns, u16)> = {
         let queued = |row: &&SocketEntry| {
             matches!(
                 row.queues,
@@ -196,7 +226,7 @@ fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
             .sockets
             .iter()
             .filter(queued)
-            .map(|row| row.local.port())
+            .map(|row| (row.netns, row.local.port()))
             .collect()
     };
     let superseded = |row: &SocketEntry| {
@@ -204,7 +234,7 @@ fn newest_rows(snapshot: &Snapshot) -> Vec<&SocketEntry> {
             row.state,
             TcpState::Listen | TcpState::CloseWait | TcpState::SynRecv
         ) || row.is_unaccepted();
-        in_reads && read_again.contains(&row.local.port())
+        in_reads && read_again.contains(&(row.netns, row.local.port()))
     };
     snapshot
         .sockets
@@ -265,6 +295,11 @@ fn holders_of<'a>(
         .and_then(|inode| holders.get(&inode))
         .cloned()
         .unwrap_or_default()
+}
+
+fn cgroups(snapshot: &Snapshot) -> HashMap<u64, &Fact<Vec<u8>>> {
+    let all = snapshot.cgroups.iter().flatten();
+    all.map(|cgroup| (cgroup.id, &cgroup.path)).collect()
 }
 
 fn peer_by_addresses(peer: &Peer) -> ((Netns, SocketAddr, SocketAddr), &PeerAnswer) {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Holder, Listeners};
-use crate::model::{Cookie, Fact, Queues, Snapshot, SocketEntry, TcpState, Unknown};
+use crate::model::{
+    Cookie, CookieSet, Fact, Netns, Queues, Snapshot, SocketEntry, TcpState, Unknown,
+};
 
 /// A listener and its queue.
 #[derive(Debug)]
@@ -30,6 +32,9 @@ pub struct Listener<'a> {
     pub syn_recv: u32,
     /// What changed between two looks; `None` if there was one look.
     pub movement: Option<Movement>,
+    /// The connections on its port that programs have accepted and not closed, in the newest read;
+    /// `None` if it was not read, or cannot be told.
+    pub accepted: Option<CookieSet>,
     /// Every process that has a descriptor for it.
     pub holders: Vec<Holder<'a>>,
 }
@@ -112,10 +117,11 @@ fn accept_queue(listener: &SocketEntry) -> u32 {
     }
 }
 
-type Identity = (Option<Cookie>, SocketAddr, SocketAddr);
+/// Before Linux 5.12 each namespace counts its cookies for itself (`__sock_gen_cookie`).
+type Identity = (Netns, Option<Cookie>, SocketAddr, SocketAddr);
 
 fn identity(row: &SocketEntry) -> Identity {
-    (row.cookie, row.local, row.remote)
+    (row.netns, row.cookie, row.local, row.remote)
 }
 
 /// The queues of a set of listeners that cannot be told apart; most sets have one member.
@@ -262,6 +268,7 @@ pub(super) fn account<'a>(
             let account = &mut accounts[*index];
             account.children = Arc::clone(&children);
             account.shared_with = pool.queue.saturating_sub(account.accept_queue);
+            account.accepted = accepted(snapshot, account.entry);
             account.movement = change.as_ref().map(|change| {
                 let before = earlier_reads.first().map_or(0, |read| read.queue(identity));
                 change.of_member(is_alone, before, account.accept_queue)
@@ -297,8 +304,17 @@ fn empty_account(entry: &SocketEntry) -> Listener<'_> {
         shared_with: 0,
         syn_recv: 0,
         movement: None,
+        accepted: None,
         holders: Vec::new(),
     }
+}
+
+/// What was accepted on the port of a listener.
+fn accepted(snapshot: &Snapshot, listener: &SocketEntry) -> Option<CookieSet> {
+    let ports = snapshot.queue_reads.last()?.accepted.as_ref()?;
+    let place = (listener.netns, listener.local.port());
+    let found = ports.iter().find(|on| (on.netns, on.port) == place);
+    found.map(|on| on.set)
 }
 
 /// A read before the last one, by listener.

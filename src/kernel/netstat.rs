@@ -24,6 +24,12 @@ pub fn sockets_in_use(sockstat: &[u8], protocol: &[u8]) -> Option<u64> {
     sockstat_number(sockstat, protocol, b"inuse")
 }
 
+/// Entries in TIME_WAIT, and those in FIN_WAIT2 that no program has any more, in `sockstat`
+/// (`TCP: … tw 1`); in use they do not count.
+pub fn time_wait(sockstat: &[u8]) -> Option<u64> {
+    sockstat_number(sockstat, b"TCP", b"tw")
+}
+
 /// TCP sockets of the whole machine, whatever their namespace, in `sockstat` (`TCP: … alloc 9`).
 pub fn sockets_allocated(sockstat: &[u8]) -> Option<u64> {
     sockstat_number(sockstat, b"TCP", b"alloc")
@@ -66,6 +72,7 @@ mod tests {
         assert_eq!(sockets_in_use(text, b"TCP"), Some(7));
         assert_eq!(sockets_in_use(b"TCP6: inuse 4\n", b"TCP6"), Some(4));
         assert_eq!(sockets_in_use(text, b"TCP6"), None);
+        assert_eq!(time_wait(text), Some(1));
         assert_eq!(sockets_allocated(text), Some(9));
         assert_eq!(sockets_allocated(b"TCP: inuse 7\n"), None);
     }

@@ -8,7 +8,9 @@ mod descriptors;
 mod fact;
 mod finding;
 mod focus;
+mod namespace;
 mod process;
+mod service;
 mod sight;
 mod snapshot;
 mod socket;
@@ -21,17 +23,19 @@ pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,
 };
 pub use focus::{Focus, UnknownFocus};
+pub use namespace::{Namespace, NetnsChoice, UnknownNetns};
 pub use process::{
     DescriptorUse, EpollRegistration, EpollSet, HeldDescriptor, IoUring, Process, ProcessDetail,
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
 };
+pub use service::{Container, ContainerRuntime, Service};
 pub use sight::{
-    Bpf, Capabilities, Confinement, Container, DeniedProcess, HidePid, NamespacesSeen,
+    Bpf, Capabilities, Confinement, ContainedBy, DeniedProcess, HidePid, NamespacesSeen,
     PidNamespace, Place, ProcMount, ProcessesSeen, Program, Rights, Sight, SockDiagAnswer,
 };
 pub use snapshot::{
-    FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer, QueueRead, Snapshot,
-    SocketSource,
+    AcceptedOnPort, CookieSet, FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer,
+    QueueRead, Snapshot, SocketCgroup, SocketSource,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,

@@ -51,6 +51,24 @@ pub struct Process {
     pub detail: Fact<ProcessDetail>,
 }
 
+impl Process {
+    /// Path of the executable, without what the kernel appends when the file is gone.
+    pub fn exe_path(&self) -> Option<&[u8]> {
+        let exe = self.exe.known()?;
+        Some(exe.strip_suffix(Self::GONE).unwrap_or(exe))
+    }
+
+    /// Path of the executable, if the file was deleted or replaced since it was started: after an
+    /// upgrade, this is the old binary. A program that was never a file (`memfd_create`) has none.
+    pub fn old_binary(&self) -> Option<&[u8]> {
+        let path = self.exe.known()?.strip_suffix(Self::GONE)?;
+        Some(path).filter(|path| !path.starts_with(b"/memfd:"))
+    }
+
+    /// `d_path` (`fs/d_path.c`) marks a file without a name so.
+    const GONE: &[u8] = b" (deleted)";
+}
+
 /// How many descriptors a process has, of how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DescriptorUse {

@@ -181,7 +181,7 @@ pub struct Confinement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The kind of container; `None` where there is no sign of one.
-    pub container: Option<Container>,
+    pub container: Option<ContainedBy>,
     /// What the sign is.
     pub sign: Option<String>,
     /// Its cgroup namespace is the machine's first one; `None` if that cannot be told.
@@ -193,7 +193,7 @@ pub struct Place {
 /// What runs a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
-pub enum Container {
+pub enum ContainedBy {
     Docker,
     Podman,
     Kubernetes,
@@ -201,14 +201,14 @@ pub enum Container {
     Other,
 }
 
-impl Container {
+impl ContainedBy {
     /// In JSON and for people.
     pub fn as_str(self) -> &'static str {
         match self {
-            Container::Docker => "docker",
-            Container::Podman => "podman",
-            Container::Kubernetes => "kubernetes",
-            Container::Other => "other",
+            ContainedBy::Docker => "docker",
+            ContainedBy::Podman => "podman",
+            ContainedBy::Kubernetes => "kubernetes",
+            ContainedBy::Other => "other",
         }
     }
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::{
-    Coverage, CrowdedProcess, DeadSocketSearch, Fact, HeldDescriptor, Netns, Process, SocketEntry,
+    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, Fact, HeldDescriptor, Namespace, Netns,
+    Process, SocketEntry,
 };
 
 /// One look at a machine. Everything behind `collect` works on this and nothing else, whether it
@@ -17,10 +18,10 @@ pub struct Snapshot {
     pub duration: Duration,
     /// Which machine.
     pub host: Host,
-    /// Where socket entries were read.
-    pub socket_source: SocketSource,
     /// Where holders were read.
     pub owner_source: OwnerSource,
+    /// The network namespaces that were looked at, the own one first.
+    pub namespaces: Vec<Namespace>,
     /// The first look: listeners, CLOSE_WAIT and SYN_RECV entries; for `list`, all states asked for.
     pub sockets: Vec<SocketEntry>,
     /// Repeated reads of the ports whose listeners had a queue, in the order of time. In a watch the
@@ -38,16 +39,57 @@ pub struct Snapshot {
     pub dead_sockets: Vec<HeldDescriptor>,
     /// How those were looked for.
     pub dead_socket_search: Fact<DeadSocketSearch>,
-    /// Machine-wide accept-queue counters of this namespace.
-    pub listen_counters: Fact<ListenCounters>,
-    /// First and last port that `connect()` picks from.
-    pub ephemeral_ports: Fact<(u16, u16)>,
-    /// TCP sockets in use in this namespace (`/proc/net/sockstat`, `sockstat6`).
-    pub sockets_in_use: Fact<u64>,
+    /// The cgroups of sockets for which no holder was seen; `None` if none was asked for.
+    pub cgroups: Option<Vec<SocketCgroup>>,
     /// Open files of the machine, and how many there may be.
     pub file_table: Fact<FileTable>,
     /// How much could be seen.
     pub coverage: Coverage,
+}
+
+impl Snapshot {
+    /// A namespace that was looked at.
+    pub fn namespace(&self, id: Netns) -> Option<&Namespace> {
+        self.namespaces.iter().find(|namespace| namespace.id == id)
+    }
+
+    /// ` in netns web`; empty for the own namespace, which needs no name.
+    pub fn in_namespace(&self, id: Netns) -> String {
+        match self.namespace(id).filter(|namespace| !namespace.own) {
+            Some(namespace) => format!(" in {}", namespace.title()),
+            None => String::new(),
+        }
+    }
+
+    /// Where `other` is, seen from `id`: empty if it is the same namespace.
+    pub fn seen_from(&self, id: Netns, other: Netns) -> String {
+        match self.namespace(other) {
+            _ if id == other => String::new(),
+            Some(namespace) if namespace.own => " in the namespace of tcpleak".into(),
+            _ => self.in_namespace(other),
+        }
+    }
+
+    /// The one that the program was started in, or the first of those that were asked for.
+    pub fn nearest_namespace(&self) -> Option<&Namespace> {
+        let own = self.namespaces.iter().find(|namespace| namespace.own);
+        own.or(self.namespaces.first())
+    }
+
+    /// Where the socket entries of the nearest namespace were read, that has any.
+    pub fn socket_source(&self) -> SocketSource {
+        let own = self.namespaces.iter().filter(|namespace| namespace.own);
+        let mut sources = own.chain(&self.namespaces).map(|one| one.source.known());
+        let source = sources.find_map(|source| source.copied());
+        source.unwrap_or(SocketSource::SockDiag)
+    }
+
+    /// TCP sockets in use in those namespaces together of which it is known, if it is of any.
+    pub fn sockets_in_use(&self) -> Option<u64> {
+        let in_use = self.namespaces.iter();
+        let in_use = in_use.filter_map(|namespace| namespace.sockets_in_use.known());
+        in_use.copied().reduce(u64::saturating_add)
+    }
 }
 
 /// Which machine a snapshot is of.
@@ -86,6 +128,53 @@ pub struct QueueRead {
     pub after: Duration,
     /// The rows.
     pub sockets: Vec<SocketEntry>,
+    /// What programs have accepted on those ports; `None` if the source cannot tell.
+    pub accepted: Option<Vec<AcceptedOnPort>>,
+}
+
+/// The connections on a port that programs have accepted and not closed, ESTABLISHED or in
+/// CLOSE_WAIT: enough of them to tell whether one has ended between two reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AcceptedOnPort {
+    /// Their namespace.
+    pub netns: Netns,
+    /// Their local port.
+    pub port: u16,
+    /// Which they are.
+    pub set: CookieSet,
+}
+
+/// A set of cookies, as far as two such sets need to be compared. A server may have accepted
+/// hundreds of thousands of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CookieSet {
+    /// How many.
+    pub count: u64,
+    /// The sum of the mixed cookies, modulo 2^64; of another set of as many it is another one.
+    pub digest: u64,
+}
+
+impl CookieSet {
+    /// Adds one that is not in it.
+    pub fn add(&mut self, cookie: Cookie) {
+        self.count += 1;
+        self.digest = self.digest.wrapping_add(mixed(cookie.0));
+    }
+
+    /// With this one too, which is not in it.
+    #[must_use]
+    pub fn with(mut self, cookie: Cookie) -> CookieSet {
+        self.add(cookie);
+        self
+    }
+}
+
+/// The finalizer of splitmix64: it is one to one, and cookies that are close end up far apart.
+fn mixed(cookie: u64) -> u64 {
+    let mut mixed = cookie.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 /// What the kernel said about the far end of a connection whose remote address is this machine's.
@@ -110,6 +199,16 @@ pub enum PeerAnswer {
     Gone,
 }
 
+/// A cgroup in which sockets were opened (`INET_DIAG_CGROUP_ID`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketCgroup {
+    /// Its id, which is the inode of its directory.
+    pub id: u64,
+    /// Its path in the unified hierarchy, any bytes. Vanished if it was removed: the whole hierarchy
+    /// was looked through.
+    pub path: Fact<Vec<u8>>,
+}
+
 /// `TcpExt` counters of `/proc/net/netstat`, since the namespace was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenCounters {
@@ -126,4 +225,23 @@ pub struct FileTable {
     pub allocated: u64,
     /// `file-max`.
     pub limit: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_of_cookies_are_told_apart() {
+        let set = |cookies: &[u64]| {
+            cookies.iter().fold(CookieSet::default(), |set, cookie| {
+                set.with(Cookie(*cookie))
+            })
+        };
+        assert_eq!(set(&[1, 2, 3]), set(&[3, 1, 2]));
+        assert_eq!(set(&[1, 2]).with(Cookie(3)), set(&[1, 2, 3]));
+        // Of cookies that follow each other, as a kernel gives them out.
+        assert_ne!(set(&[1, 4]), set(&[2, 3]));
+        assert_ne!(set(&[]), set(&[0]));
+    }
 }

@@ -1,11 +1,13 @@
-//! A snapshot on disk: complete or not there at all, and for its owner's eyes only, since command
-//! lines hold secrets.
+//! Recordings on disk: for their owner's eyes only, since command lines hold secrets. A snapshot is
+//! complete or not there at all; a watch is there from its first look on.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::WatchWriter;
 use crate::model::Snapshot;
 
 /// Writes a snapshot to `path`, readable by its owner only.
@@ -23,10 +25,84 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> io::Result<()> {
     temporary.rename(path)
 }
 
+/// As [`save`], to a name that nothing has yet: otherwise the error is `AlreadyExists`.
+pub fn save_new(snapshot: &Snapshot, path: &Path) -> io::Result<()> {
+    // Whoever makes the file has the name for itself; what is renamed over it replaces that empty
+    // file and no other.
+    let mut options = OpenOptions::new();
+    drop(
+        options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?,
+    );
+    save(snapshot, path).inspect_err(|_error| {
+        // The error that led here is the one that is reported.
+        let _ = fs::remove_file(path);
+    })
+}
+
 fn fill(snapshot: &Snapshot, file: File) -> io::Result<()> {
-    let mut buffered = BufWriter::with_capacity(1 << 16, file);
+    let mut buffered = buffered(file);
     super::write(snapshot, &mut buffered)?;
     buffered.flush()
+}
+
+/// A watch on disk, while it goes on.
+///
+/// It is written beside its path and renamed after the first look: what stood there stays until
+/// there is something to replace it with, and from then on a kill loses the look that was being
+/// written and no other. It is not forced to the disk (fsync): a watch must not load the machine
+/// that it looks at, so a power failure may cost more.
+#[derive(Debug)]
+pub struct WatchFile {
+    to: WatchWriter<BufWriter<File>>,
+    /// Until it has its name.
+    place: Option<(Temporary, PathBuf)>,
+}
+
+impl WatchFile {
+    /// Begins a recording at `path`, as [`save`] does, of a watch with that interval.
+    pub fn create(path: &Path, interval: Duration) -> io::Result<WatchFile> {
+        if is_stream(path) {
+            let stream = OpenOptions::new().append(true).open(path)?;
+            return WatchFile::stream(stream, interval);
+        }
+        let (file, temporary) = Temporary::beside(path)?;
+        let place = Some((temporary, path.to_owned()));
+        let to = WatchWriter::begin(buffered(file), interval)?;
+        Ok(WatchFile { to, place })
+    }
+
+    /// Begins a recording in something that is open: a pipe, standard output.
+    pub fn stream(to: File, interval: Duration) -> io::Result<WatchFile> {
+        let to = WatchWriter::begin(buffered(to), interval)?;
+        Ok(WatchFile { to, place: None })
+    }
+
+    /// As [`WatchWriter::look`].
+    pub fn look(
+        &mut self,
+        at: Duration,
+        took: Duration,
+        taken: Result<&Snapshot, &str>,
+    ) -> io::Result<()> {
+        self.to.look(at, took, taken)?;
+        match self.place.take() {
+            Some((temporary, path)) => temporary.rename(&path),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`WatchWriter::end`]. Without a look nothing is left.
+    pub fn end(self, at: Duration) -> io::Result<()> {
+        self.to.end(at)
+    }
+}
+
+fn buffered(file: File) -> BufWriter<File> {
+    BufWriter::with_capacity(1 << 16, file)
 }
 
 /// Something that is written to and can't be replaced.
@@ -49,6 +125,7 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// A file that is removed unless it gets its final name.
+#[derive(Debug)]
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -164,6 +241,22 @@ mod tests {
         assert!(save(&sample::small(), &folder.0).is_err(), "a folder");
         assert!(save(&sample::small(), Path::new("")).is_err());
         assert_eq!(folder.names(), [""; 0]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_alone() {
+        let folder = Folder::new("taken");
+        let path = folder.0.join("snapshot");
+        save_new(&sample::full(), &path).unwrap();
+        check_saved(&path);
+        let error = save_new(&sample::small(), &path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        check_saved(&path);
+        let link = folder.0.join("link");
+        symlink("/nowhere", &link).unwrap();
+        assert!(save_new(&sample::small(), &link).is_err());
+        assert!(save_new(&sample::small(), &folder.0.join("no/folder")).is_err());
+        assert_eq!(folder.names(), ["link", "snapshot"]);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::value::{ObjectReader, ObjectWriter, Record, excerpt, read_tagged, wri
 /// comes near it.
 pub(super) const LONGEST_LINE: usize = 256 << 20;
 
-/// Every snapshot begins with these bytes.
-pub(super) const MAGIC: &[u8] = b"{\"tcpleak_snapshot\"";
+/// A file begins with one of these: a snapshot, or a watch.
+const MAGICS: [&[u8]; 2] = [b"{\"tcpleak_snapshot\"", b"{\"tcpleak_watch\""];
 
 /// Writes records, a line each.
 pub(super) struct LineWriter<'a> {
@@ -31,7 +31,7 @@ impl<'a> LineWriter<'a> {
         }
     }
 
-    /// The first line.
+    /// The line before the records.
     pub(super) fn header(&mut self, fill: impl FnOnce(&mut ObjectWriter<'_>)) -> io::Result<()> {
         let mut object = ObjectWriter::begin(&mut self.line);
         fill(&mut object);
@@ -73,12 +73,15 @@ impl<'a> LineWriter<'a> {
 }
 
 /// Reads records, a line each.
+#[derive(Debug)]
 pub(super) struct LineReader<R> {
     from: R,
     longest: usize,
     line: Vec<u8>,
     /// Number of the line read last, counted from 1.
     number: u64,
+    /// Number of the line with the header of the snapshot that is read.
+    header: u64,
 }
 
 impl<R: BufRead> LineReader<R> {
@@ -88,6 +91,7 @@ impl<R: BufRead> LineReader<R> {
             longest,
             line: Vec::new(),
             number: 0,
+            header: 0,
         }
     }
 
@@ -96,10 +100,10 @@ impl<R: BufRead> LineReader<R> {
         self.number
     }
 
-    /// The object on the first line.
+    /// The object on the next line, before the records of a snapshot or the looks of a watch.
     pub(super) fn header(&mut self) -> Result<ObjectReader, RecordError> {
         let value = self.value()?;
-        // The magic has made sure that it is one.
+        self.header = self.number;
         ObjectReader::new(value).map_err(|error| RecordError::field(self.number, error))
     }
 
@@ -115,18 +119,22 @@ impl<R: BufRead> LineReader<R> {
         }
     }
 
-    /// Checks the end line, and that it is the last.
-    pub(super) fn end(&mut self, content: Value) -> Result<(), RecordError> {
-        let place = self.number;
+    /// Checks the end line of a snapshot.
+    pub(super) fn end(&self, content: Value) -> Result<(), RecordError> {
         let before = ObjectReader::new(content)
             .and_then(|mut object| object.field::<u64>("lines"))
-            .map_err(|error| RecordError::field(place, error.within("end")))?;
-        if before != place - 1 {
-            let counted = place - 1;
+            .map_err(|error| RecordError::field(self.number, error.within("end")))?;
+        let counted = self.number - self.header;
+        if before != counted {
             return Err(self.bad(format!(
                 "{counted} lines stand before the end line, which counts {before}"
             )));
         }
+        Ok(())
+    }
+
+    /// Checks that the line read last was the last one.
+    pub(super) fn nothing_follows(&mut self) -> Result<(), RecordError> {
         if self.next_line()? != Ended::AtEnd || !self.line.is_empty() {
             return Err(self.bad("something follows the end line"));
         }
@@ -190,9 +198,11 @@ impl<R: BufRead> LineReader<R> {
             let used = newline.map_or(part.len(), |at| at + 1);
             self.from.consume(used);
 
-            let short = newline.is_some() && self.line.len() < MAGIC.len();
-            let differs = !self.line.iter().zip(MAGIC).all(|(a, b)| a == b);
-            if self.number == 1 && (short || differs) {
+            let begins_with = |magic: &&[u8]| {
+                let short = newline.is_some() && self.line.len() < magic.len();
+                !short && self.line.iter().zip(*magic).all(|(a, b)| a == b)
+            };
+            if self.number == 1 && !MAGICS.iter().any(begins_with) {
                 return Err(RecordError::Foreign);
             }
             if control {

@@ -1,28 +1,34 @@
 //! A snapshot in a file, and back without loss: every later stage runs on a recording unchanged
-//! and says byte for byte the same.
+//! and says byte for byte the same. And a watch, which is one snapshot after the other.
 //!
 //! The file is a line of JSON a record, described in `docs/snapshot-format.md`: a header, the
 //! records, and an end line by which truncation is known. `value` says how a value is written,
-//! `standard` how numbers, text, bytes and times are; `shapes` lists the model's types; `lines`
-//! reads and writes lines; `file` puts them on disk. Which process names and paths are fit for a
+//! `standard` how numbers, text, bytes and times are; `shapes` lists the model's types;
+//! `namespaces` keeps files of one namespace readable; `lines` reads and writes lines; `watch` puts
+//! snapshots one behind the other; `file` puts both on disk. Which process names and paths are fit for a
 //! terminal is left to `render`; whether the facts make sense is left to `join`.
 
 mod file;
 mod lines;
+mod namespaces;
 #[cfg(test)]
 mod sample;
 mod shapes;
 mod standard;
+#[cfg(test)]
+mod test_watch;
 mod value;
+mod watch;
 
 use std::io::{self, BufRead, Write};
 
 use lines::{LONGEST_LINE, LineReader, LineWriter};
-use value::{FieldError, Record, excerpt};
+use value::{FieldError, ObjectReader, Record, excerpt};
 
 use crate::model::Snapshot;
 
-pub use file::save;
+pub use file::{WatchFile, save, save_new};
+pub use watch::{Entry, RecordedLook, Recording, WatchWriter};
 
 /// The version of the format that is written and read.
 ///
@@ -46,8 +52,10 @@ pub enum RecordError {
     #[error("line 1: not a tcpleak snapshot")]
     Foreign,
     /// A version that this program does not know.
-    #[error("line 1: snapshot version {found}; this tcpleak reads version {VERSION}")]
+    #[error("line {line}: snapshot version {found}; this tcpleak reads version {VERSION}")]
     Version {
+        /// Line, counted from 1.
+        line: u64,
         /// The version of the file.
         found: u64,
     },
@@ -100,12 +108,13 @@ macro_rules! snapshot {
     ) => {
         /// Writes a snapshot. Nothing is buffered beyond a line.
         pub fn write(snapshot: &Snapshot, to: &mut dyn Write) -> io::Result<()> {
-            let Snapshot { $($scalar,)+ $($list,)+ } = snapshot;
+            let Snapshot { namespaces, $($scalar,)+ $($list,)+ } = snapshot;
             let mut lines = LineWriter::new(to);
             lines.header(|object| {
                 object.field("tcpleak_snapshot", &VERSION);
                 object.field("tcpleak_version", &env!("CARGO_PKG_VERSION").to_owned());
                 $(object.field(stringify!($scalar), $scalar);)+
+                namespaces::write(namespaces, object);
             })?;
             $(for record in $list {
                 lines.record($kind, record)?;
@@ -113,14 +122,19 @@ macro_rules! snapshot {
             lines.end()
         }
 
-        fn read_lines(mut lines: LineReader<impl BufRead>) -> Result<Snapshot, RecordError> {
-            let mut header = lines.header()?;
+        /// The rest of a snapshot whose header is `header`, up to its end line.
+        fn read_lines(
+            mut header: ObjectReader,
+            lines: &mut LineReader<impl BufRead>,
+        ) -> Result<Snapshot, RecordError> {
             let at = |line| move |error| RecordError::field(line, error);
-            let found = header.field::<u64>("tcpleak_snapshot").map_err(at(1))?;
+            let first = lines.number();
+            let found = header.field::<u64>("tcpleak_snapshot").map_err(at(first))?;
             if found != VERSION {
-                return Err(RecordError::Version { found });
+                return Err(RecordError::Version { line: first, found });
             }
-            $(let $scalar = header.field(stringify!($scalar)).map_err(at(1))?;)+
+            $(let $scalar = header.field(stringify!($scalar)).map_err(at(first))?;)+
+            let recorded = namespaces::read(&mut header).map_err(at(first))?;
             $(let mut $list = Vec::new();)+
             loop {
                 let (kind, content) = lines.record()?;
@@ -132,7 +146,9 @@ macro_rules! snapshot {
                     })+
                     "end" => {
                         lines.end(content)?;
-                        return Ok(Snapshot { $($scalar,)+ $($list,)+ });
+                        let namespaces = Vec::new();
+                        let snapshot = Snapshot { namespaces, $($scalar,)+ $($list,)+ };
+                        return Ok(recorded.complete(snapshot));
                     }
                     _ => {
                         let reason = format!("unknown kind of record: '{}'", excerpt(&kind));
@@ -149,13 +165,10 @@ snapshot! {
         taken_at,
         duration,
         host,
-        socket_source,
         owner_source,
-        listen_counters,
-        ephemeral_ports,
-        sockets_in_use,
         file_table,
         dead_socket_search,
+        cgroups,
         coverage,
     }
     lines {
@@ -173,7 +186,14 @@ snapshot! {
 ///
 /// A file of another kind is given up at its first bad line, whatever its size.
 pub fn read(from: impl BufRead) -> Result<Snapshot, RecordError> {
-    read_lines(LineReader::new(from, LONGEST_LINE))
+    read_alone(LineReader::new(from, LONGEST_LINE))
+}
+
+fn read_alone(mut lines: LineReader<impl BufRead>) -> Result<Snapshot, RecordError> {
+    let header = lines.header()?;
+    let snapshot = read_lines(header, &mut lines)?;
+    lines.nothing_follows()?;
+    Ok(snapshot)
 }
 
 #[cfg(test)]
@@ -334,7 +354,7 @@ mod tests {
         let with = |byte| {
             let from = BufReader::new(header.chain(io::repeat(byte)));
             let lines = LineReader::new(from, 4096);
-            read_lines(lines).unwrap_err().to_string()
+            read_alone(lines).unwrap_err().to_string()
         };
         assert_eq!(with(0), "line 2: not JSON: it holds a control character");
         assert_eq!(with(b'['), "line 2: longer than 4096 bytes");

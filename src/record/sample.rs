@@ -6,11 +6,12 @@ use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
-    EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings,
-    Host, Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process,
-    ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown,
-    Snapshot, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
+    DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind,
+    HeldDescriptor, Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource,
+    Peer, PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    SecondLook, Shutdown, Snapshot, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo,
+    TcpState, Thread, Timer, Unknown,
 };
 
 /// Not UTF-8, and hostile to terminals, JSON and line readers.
@@ -49,17 +50,26 @@ pub(super) fn full() -> Snapshot {
             hostname: "web-1".to_owned(),
             kernel: TEXT.to_owned(),
         },
-        socket_source: SocketSource::SockDiag,
+        namespaces: namespaces(),
         owner_source: OwnerSource::Procfs,
         sockets: sockets(),
         queue_reads: vec![
             QueueRead {
                 after: Duration::from_micros(1500),
                 sockets: vec![listener(), plain()],
+                accepted: Some(vec![AcceptedOnPort {
+                    netns: Netns(u64::MAX),
+                    port: u16::MAX,
+                    set: CookieSet {
+                        count: 3,
+                        digest: u64::MAX,
+                    },
+                }]),
             },
             QueueRead {
                 after: Duration::MAX,
                 sockets: Vec::new(),
+                accepted: None,
             },
         ],
         peers: vec![
@@ -84,16 +94,20 @@ pub(super) fn full() -> Snapshot {
             every_table: true,
             watched: Some(Duration::from_millis(250)),
         }),
-        listen_counters: Fact::Known(ListenCounters {
-            overflows: (1 << 53) - 1,
-            drops: 1 << 53,
-        }),
-        ephemeral_ports: Fact::Known((32_768, u16::MAX)),
+        cgroups: Some(vec![
+            SocketCgroup {
+                id: u64::MAX,
+                path: Fact::Known(BYTES.to_vec()),
+            },
+            SocketCgroup {
+                id: 1,
+                path: Fact::Unknown(Unknown::Vanished),
+            },
+        ]),
         file_table: Fact::Known(FileTable {
             allocated: 1,
             limit: u64::MAX,
         }),
-        sockets_in_use: Fact::Known(7),
         coverage: Coverage {
             processes_total: 1,
             processes_read: 2,
@@ -122,7 +136,7 @@ pub(super) fn empty() -> Snapshot {
             hostname: String::new(),
             kernel: String::new(),
         },
-        socket_source: SocketSource::ProcNetTcp,
+        namespaces: Vec::new(),
         owner_source: OwnerSource::None,
         sockets: Vec::new(),
         queue_reads: Vec::new(),
@@ -137,10 +151,8 @@ pub(super) fn empty() -> Snapshot {
             every_table: false,
             watched: None,
         }),
-        listen_counters: Fact::Unknown(Unknown::Permission),
-        ephemeral_ports: Fact::Unknown(Unknown::Malformed),
+        cgroups: None,
         file_table: Fact::Unknown(Unknown::Vanished),
-        sockets_in_use: Fact::Unknown(Unknown::NotCollected),
         coverage: Coverage::default(),
     }
 }
@@ -151,6 +163,38 @@ pub(super) fn small() -> Snapshot {
         sockets: vec![listener()],
         ..empty()
     }
+}
+
+fn namespaces() -> Vec<Namespace> {
+    let known = Namespace {
+        id: Netns(4_026_531_840),
+        own: true,
+        mounts: vec![b"/run/netns/web".to_vec(), BYTES.to_vec()],
+        process: Some(u32::MAX),
+        source: Fact::Known(SocketSource::SockDiag),
+        sockets_in_use: Fact::Known(7),
+        listen_counters: Fact::Known(ListenCounters {
+            overflows: (1 << 53) - 1,
+            drops: 1 << 53,
+        }),
+        ephemeral_ports: Fact::Known((32_768, u16::MAX)),
+    };
+    let mut namespaces = vec![known];
+    namespaces.push(Namespace {
+        source: Fact::Known(SocketSource::ProcNetTcp),
+        ..namespaces[0].clone()
+    });
+    namespaces.extend(UNKNOWN.map(|reason| Namespace {
+        id: Netns(u64::MAX),
+        own: false,
+        mounts: Vec::new(),
+        process: None,
+        source: Fact::Unknown(reason),
+        sockets_in_use: Fact::Unknown(reason),
+        listen_counters: Fact::Unknown(reason),
+        ephemeral_ports: Fact::Unknown(reason),
+    }));
+    namespaces
 }
 
 fn sockets() -> Vec<SocketEntry> {

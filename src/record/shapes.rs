@@ -9,11 +9,12 @@ use super::value::{
     FieldError, ObjectReader, ObjectWriter, Record, excerpt, hex_number, read_tagged, write_tagged,
 };
 use crate::model::{
-    Cookie, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind, DescriptorUse,
-    EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor, Holdings, Host,
-    Inode, IoUring, ListenCounters, Netns, OwnerSource, Peer, PeerAnswer, Process, ProcessDetail,
-    ProcessId, ProcessState, QueueRead, Queues, Runtime, SecondLook, Shutdown, SocketEntry,
-    SocketSource, SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
+    AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
+    DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor,
+    Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource, Peer,
+    PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    SecondLook, Shutdown, SocketCgroup, SocketEntry, SocketSource, SystemCall, TcpInfo, TcpState,
+    Thread, Timer, Unknown,
 };
 
 macro_rules! key {
@@ -181,6 +182,19 @@ variants! {
 fields! { ListenCounters { overflows, drops } }
 
 fields! {
+    Namespace {
+        id = "netns",
+        own,
+        mounts,
+        process,
+        source,
+        sockets_in_use,
+        listen_counters,
+        ephemeral_ports,
+    }
+}
+
+fields! {
     Coverage {
         processes_total,
         processes_read,
@@ -275,7 +289,11 @@ fields! {
     }
 }
 
-fields! { QueueRead { after, sockets } }
+fields! { QueueRead { after, sockets, accepted } }
+
+fields! { AcceptedOnPort { netns, port, set } }
+
+fields! { CookieSet { count, digest } }
 
 fields! { Peer { netns, local, remote, answer } }
 
@@ -305,6 +323,8 @@ fields! {
         detail,
     }
 }
+
+fields! { SocketCgroup { id, path } }
 
 fields! { FileTable { allocated, limit } }
 

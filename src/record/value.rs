@@ -145,6 +145,7 @@ impl<'a> ObjectWriter<'a> {
 }
 
 /// Takes an object apart, key by key. Keys that nobody asks for are ignored.
+#[derive(Debug)]
 pub(super) struct ObjectReader(Map<String, Value>);
 
 impl ObjectReader {
@@ -153,6 +154,10 @@ impl ObjectReader {
             Value::Object(map) => Ok(ObjectReader(map)),
             other => Err(FieldError::expected("an object", &other)),
         }
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     pub(super) fn field<T: Record>(&mut self, key: &str) -> Result<T, FieldError> {

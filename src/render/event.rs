@@ -69,9 +69,9 @@ fn totals(history: &History) -> TotalsV1 {
         appeared: totals.appeared,
         gone: totals.gone,
         open: history.open().map(finding_v1).collect(),
-        peak_queue: totals.peak_queue.map(|(local, length)| PeakV1 {
-            place: local.to_string(),
-            count: length.into(),
+        peak_queue: totals.peak_queue.as_ref().map(|(place, length)| PeakV1 {
+            place: place.clone(),
+            count: (*length).into(),
         }),
         peak_close_wait: totals
             .peak_close_wait

@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use super::Layout;
 use super::style::{Style, paint};
 use super::text::{write_finding, write_labelled};
-use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
+use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable, service_of};
 use crate::model::{
-    DescriptorUse, EpollRegistration, EpollSet, Fact, Focus, IoUring, Process, ProcessDetail,
-    Queues, SocketEntry, SystemCall, Thread, Unknown, count_of, human_duration, printable,
+    DescriptorUse, EpollRegistration, EpollSet, Fact, Focus, IoUring, Namespace, Process,
+    ProcessDetail, Queues, Service, SocketEntry, SystemCall, Thread, Unknown, count_of,
+    human_duration, printable,
 };
 use crate::report::Report;
 
@@ -142,6 +143,11 @@ fn write_socket(
         "identity",
         &format!("cookie {cookie}, inode {inode}, netns {}", row.netns.0),
     )?;
+    let namespace = table.snapshot.namespace(row.netns);
+    page.optional(
+        "namespace",
+        namespace.filter(|one| !one.own).map(Namespace::title),
+    )?;
     let listener = table
         .listeners
         .iter()
@@ -170,15 +176,22 @@ fn write_socket(
         row.ulp.as_deref().map(|ulp| printable(ulp.as_bytes())),
     )?;
     page.line("created by", &format!("uid {}", row.uid))?;
-    page.optional("cgroup id", row.cgroup_id)?;
+    if let Some(id) = row.cgroup_id {
+        let path = table.cgroup_of(row);
+        let path = path.known().map(|path| format!(", {}", printable(path)));
+        let opened_in = table.opened_in(row).map(|service| format!(": {service}"));
+        let text = [Some(format!("id {id}")), path, opened_in];
+        page.line("opened in", &text.into_iter().flatten().collect::<String>())?;
+    }
     if let Fact::Known(far_end) = table.far_end(row) {
         page.line(
             "far end",
             &match far_end {
                 FarEnd::Gone => "was on this machine, and is in no table any more".into(),
                 FarEnd::Here(entry) => {
+                    let place = table.snapshot.seen_from(row.netns, entry.netns);
                     format!(
-                        "{}, {}",
+                        "{}{place}, {}",
                         entry.state,
                         holder_names(&table.holders_of(entry), entry, table)
                     )
@@ -286,7 +299,13 @@ fn write_process(
             .collect::<Vec<String>>()
             .join(" ")
     })?;
-    page.fact("exe", &process.exe, |exe| printable(exe))?;
+    page.fact("exe", &process.exe, |exe| match process.old_binary() {
+        Some(path) => format!(
+            "{}: deleted or replaced since it was started; after an upgrade, the old binary",
+            printable(path)
+        ),
+        None => printable(exe),
+    })?;
     page.fact("user", &process.uid, |uid| match &process.user {
         Some(name) => format!("{} (uid {uid})", printable(name.as_bytes())),
         None => format!("uid {uid}"),
@@ -299,6 +318,9 @@ fn write_process(
             .collect();
         lines.join(" ")
     })?;
+    if let Some(service) = service_of(process) {
+        write_service(&mut page, &service)?;
+    }
     page.line(
         "state",
         &format!(
@@ -311,6 +333,19 @@ fn write_process(
         Fact::Known(detail) => write_detail(&mut page, detail, rows),
         Fact::Unknown(reason) => page.line("waits for", &not_known(*reason)),
     }
+}
+
+fn write_service(page: &mut Page<'_>, service: &Service) -> io::Result<()> {
+    let shown = |name: Option<&str>| name.map(|name| printable(name.as_bytes()));
+    page.optional("unit", shown(service.unit()))?;
+    page.optional("slice", shown(service.slice()))?;
+    // All of them, each whole: an id is there to be copied.
+    for container in &service.containers {
+        let runtime = container.runtime.map(|runtime| format!(" ({runtime})"));
+        let called = printable(container.called.as_bytes());
+        page.line("container", &(called + &runtime.unwrap_or_default()))?;
+    }
+    page.optional("pod", service.pod.as_deref())
 }
 
 fn descriptors(used: &DescriptorUse) -> String {

@@ -3,6 +3,7 @@
 //! Fills the types of `v1` from a report or a table. Times are in milliseconds, sizes in bytes,
 //! cookies hexadecimal strings.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
@@ -11,14 +12,14 @@ use serde_json::ser::Formatter;
 
 use super::doctor_json::weakens;
 use super::v1::{
-    CauseV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1, FindingV1,
-    GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, QueuedV1, ReportV1, SocketV1,
-    SourceV1, SubjectV1, SummaryV1, TimelineV1,
+    CauseV1, CgroupV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1,
+    FindingV1, GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, NamespaceV1,
+    QueuedV1, ReportV1, ServiceV1, SocketV1, SourceV1, StrayV1, SubjectV1, SummaryV1, TimelineV1,
 };
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
 use crate::model::{
-    CauseVerdict, Cookie, Direction, Fact, Finding, OwnerSource, Queues, SocketEntry, SocketSource,
-    Subject,
+    CauseVerdict, Container, Cookie, Direction, Fact, Finding, ListenCounters, Namespace,
+    OwnerSource, Queues, Service, SocketEntry, SocketSource, Subject, Unknown,
 };
 use crate::report::Report;
 
@@ -56,7 +57,10 @@ pub fn write_report(
             .table
             .strays
             .iter()
-            .map(|row| endpoint_v1(row))
+            .map(|row| StrayV1 {
+                netns: row.netns.0,
+                local: endpoint(row.local),
+            })
             .collect(),
         findings: report.findings.iter().map(finding_v1).collect(),
         summary: SummaryV1 {
@@ -64,10 +68,10 @@ pub fn write_report(
             warning: report.summary.warning,
             info: report.summary.info,
         },
-        counters: snapshot.listen_counters.known().map(|counters| CountersV1 {
-            listen_overflows: counters.overflows,
-            listen_drops: counters.drops,
-        }),
+        counters: snapshot
+            .nearest_namespace()
+            .and_then(|namespace| namespace.listen_counters.known())
+            .map(counters_v1),
     };
     write_line(to, &document)
 }
@@ -132,10 +136,7 @@ fn head(table: &SocketTable<'_>) -> HeadV1 {
             kernel: snapshot.host.kernel.clone(),
         },
         source: SourceV1 {
-            sockets: match snapshot.socket_source {
-                SocketSource::SockDiag => "sock_diag",
-                SocketSource::ProcNetTcp => "proc_net_tcp",
-            },
+            sockets: source(snapshot.socket_source()),
             owners: match snapshot.owner_source {
                 OwnerSource::Procfs => "procfs",
                 OwnerSource::None => "none",
@@ -160,6 +161,39 @@ fn head(table: &SocketTable<'_>) -> HeadV1 {
                 })
                 .collect(),
         },
+        namespaces: snapshot.namespaces.iter().map(namespace_v1).collect(),
+    }
+}
+
+fn source(source: SocketSource) -> &'static str {
+    match source {
+        SocketSource::SockDiag => "sock_diag",
+        SocketSource::ProcNetTcp => "proc_net_tcp",
+    }
+}
+
+fn namespace_v1(namespace: &Namespace) -> NamespaceV1 {
+    let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    // Where no socket is in use there was nothing to read.
+    let unread = namespace.source.unknown();
+    let unread = unread.filter(|reason| *reason != Unknown::NotCollected);
+    NamespaceV1 {
+        netns: namespace.id.0,
+        own: namespace.own,
+        name: namespace.name().map(lossy),
+        mounts: namespace.mounts.iter().map(|path| lossy(path)).collect(),
+        pid: namespace.process,
+        source: namespace.source.known().map(|one| source(*one)),
+        unread: unread.map(|reason| reason.to_string()),
+        sockets_in_use: namespace.sockets_in_use.known().copied(),
+        counters: namespace.listen_counters.known().map(counters_v1),
+    }
+}
+
+fn counters_v1(counters: &ListenCounters) -> CountersV1 {
+    CountersV1 {
+        listen_overflows: counters.overflows,
+        listen_drops: counters.drops,
     }
 }
 
@@ -191,6 +225,7 @@ fn listener_v1(listener: &Listener<'_>, report: &Report<'_>) -> ListenerV1 {
             stayed: movement.stayed,
         }),
         verdict: report.verdict(listener).map(|id| id.as_str()),
+        cgroup: cgroup_v1(entry, &report.table),
         holders: listener.holders.iter().map(holder_v1).collect(),
     }
 }
@@ -200,11 +235,13 @@ fn close_wait_v1(socket: &CloseWait<'_>, report: &Report<'_>) -> CloseWaitV1 {
     let (recv_q, send_q) = entry.stream_queues().unwrap_or((0, 0));
     let far_end = match &socket.far_end {
         Fact::Known(FarEnd::Gone) => Some(FarEndV1 {
+            netns: entry.netns.0,
             state: None,
             gone: true,
             holders: Vec::new(),
         }),
         Fact::Known(FarEnd::Here(entry)) => Some(FarEndV1 {
+            netns: entry.netns.0,
             state: Some(entry.state.to_string()),
             gone: false,
             holders: report
@@ -237,6 +274,7 @@ fn close_wait_v1(socket: &CloseWait<'_>, report: &Report<'_>) -> CloseWaitV1 {
         direction: socket.direction.map(direction),
         listener: socket.listener.and_then(|listener| cookie(listener.cookie)),
         far_end,
+        cgroup: cgroup_v1(entry, &report.table),
         holders: socket.holders.iter().map(holder_v1).collect(),
     }
 }
@@ -260,6 +298,7 @@ fn socket_v1(row: &SocketEntry, table: &SocketTable<'_>) -> SocketV1 {
         send_q,
         accepted: !row.is_unaccepted(),
         uid: row.uid,
+        cgroup: cgroup_v1(row, table),
         holders: table.holders_of(row).iter().map(holder_v1).collect(),
     }
 }
@@ -276,10 +315,32 @@ fn holder_v1(holder: &Holder<'_>) -> HolderV1 {
             let number = || process.uid.known().map(u32::to_string);
             process.user.clone().or_else(number)
         }),
-        unit: holder.unit(),
-        container: holder.container(),
+        service: service_v1(holder.service()),
         fds: holder.fds.clone(),
     }
+}
+
+fn service_v1(service: Option<Service>) -> ServiceV1 {
+    let service = service.unwrap_or_default();
+    let container = service.container();
+    ServiceV1 {
+        unit: service.unit().map(str::to_owned),
+        slice: service.slice().map(str::to_owned),
+        container: container.and_then(Container::id).map(str::to_owned),
+        container_name: container.and_then(Container::name).map(str::to_owned),
+        runtime: container.and_then(|container| Some(container.runtime?.as_str())),
+        pod: service.pod,
+    }
+}
+
+fn cgroup_v1(row: &SocketEntry, table: &SocketTable<'_>) -> Option<CgroupV1> {
+    let path = table.cgroup_of(row);
+    let path = path.known().map(|path| String::from_utf8_lossy(path));
+    Some(CgroupV1 {
+        id: row.cgroup_id?,
+        path: path.map(Cow::into_owned),
+        service: service_v1(table.opened_in(row)),
+    })
 }
 
 pub(super) fn finding_v1(finding: &Finding) -> FindingV1 {
@@ -358,10 +419,6 @@ fn direction(direction: Direction) -> &'static str {
 
 pub(super) fn cookie(cookie: Option<Cookie>) -> Option<String> {
     cookie.map(|cookie| cookie.to_string())
-}
-
-fn endpoint_v1(row: &SocketEntry) -> EndpointV1 {
-    endpoint(row.local)
 }
 
 pub(super) fn endpoint(address: std::net::SocketAddr) -> EndpointV1 {

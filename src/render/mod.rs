@@ -13,6 +13,7 @@ mod list;
 mod page;
 mod probe;
 mod probe_json;
+mod service;
 mod style;
 mod tables;
 mod text;
@@ -29,7 +30,10 @@ pub use list::write_list;
 pub use page::{write_index, write_page};
 pub use probe::write_experiment;
 pub use probe_json::{ProbeRun, write_experiment as write_experiment_json};
-pub use text::write_report;
+pub(crate) use tables::holders;
+pub(crate) use text::{calm, short_cause};
+pub use text::{write_finding, write_report};
+pub(crate) use wrap::wrap;
 
 /// How text is to be laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

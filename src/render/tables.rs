@@ -7,9 +7,12 @@ use std::net::SocketAddr;
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::Layout;
+use super::service;
 use super::style::{Style, paint};
 use crate::join::{CloseWait, FarEnd, Holder, Listener, SocketTable};
-use crate::model::{Direction, Fact, OwnerSource, Unknown, human_duration, printable};
+use crate::model::{
+    Direction, Fact, Namespace, Netns, OwnerSource, SocketEntry, Unknown, human_duration, printable,
+};
 use crate::report::Report;
 
 /// From this width on, tables have room for all columns and for who the holder is.
@@ -29,10 +32,13 @@ pub(super) fn write_listeners(
     if listeners.is_empty() {
         return Ok(());
     }
+    let mut entries = listeners.iter().map(|listener| listener.entry);
+    let elsewhere = entries.any(|entry| is_elsewhere(entry, report));
     let mut rows = Rows::new(
         layout,
         &[
             Column::left("LISTENER"),
+            Column::left("NETNS").if_needed(elsewhere),
             Column::right("QUEUE"),
             Column::right("EST"),
             Column::right("CLOSE_WAIT"),
@@ -54,6 +60,7 @@ pub(super) fn write_listeners(
         };
         rows.push([
             listener.entry.local.to_string(),
+            netns(listener.entry.netns, report),
             format!("{}/{limit}", listener.accept_queue),
             queued(|queued| queued.established),
             queued(|queued| queued.close_wait),
@@ -66,7 +73,7 @@ pub(super) fn write_listeners(
             report
                 .verdict(listener)
                 .map_or("-".into(), |id| id.to_string()),
-            holders(&listener.holders, &report.table, layout),
+            holders(&listener.holders, listener.entry, &report.table, layout),
         ]);
     }
     rows.write(to, "Listeners")
@@ -78,20 +85,23 @@ pub(super) fn write_strays(
     report: &Report<'_>,
     layout: Layout,
 ) -> io::Result<()> {
-    let mut by_address: BTreeMap<SocketAddr, usize> = BTreeMap::new();
+    let mut by_address: BTreeMap<(SocketAddr, Netns), usize> = BTreeMap::new();
     for row in &report.table.strays {
-        *by_address.entry(row.local).or_default() += 1;
+        *by_address.entry((row.local, row.netns)).or_default() += 1;
     }
     if by_address.is_empty() {
         return Ok(());
     }
+    let mut strays = report.table.strays.iter();
+    let elsewhere = strays.any(|row| is_elsewhere(row, report));
     let columns = [
         Column::left("LISTENER UNKNOWN"),
+        Column::left("NETNS").if_needed(elsewhere),
         Column::right("UNACCEPTED"),
     ];
     let mut rows = Rows::new(layout, &columns);
-    for (address, count) in by_address {
-        rows.push([address.to_string(), count.to_string()]);
+    for ((address, id), count) in by_address {
+        rows.push([address.to_string(), netns(id, report), count.to_string()]);
     }
     rows.write(to, "Unaccepted connections that match no listener")
 }
@@ -113,8 +123,8 @@ pub(super) fn write_close_wait(
 }
 
 fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::Result<()> {
-    let mut groups: BTreeMap<(String, Option<Direction>, String), Vec<&CloseWait<'_>>> =
-        BTreeMap::new();
+    type Key = (String, Netns, Option<Direction>, String);
+    let mut groups: BTreeMap<Key, Vec<&CloseWait<'_>>> = BTreeMap::new();
     for socket in &report.table.close_wait {
         let who = owner(socket, &report.table, layout);
         let endpoint = match socket.direction {
@@ -122,14 +132,16 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
             _ => format!("on {}", socket.entry.local),
         };
         groups
-            .entry((endpoint, socket.direction, who))
+            .entry((endpoint, socket.entry.netns, socket.direction, who))
             .or_default()
             .push(socket);
     }
+    let elsewhere = any_elsewhere(report);
     let mut rows = Rows::new(
         layout,
         &[
             Column::left("CLOSE_WAIT"),
+            Column::left("NETNS").if_needed(elsewhere),
             Column::left("DIRECTION"),
             Column::right("COUNT"),
             Column::right("UNREAD"),
@@ -138,7 +150,7 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
             Column::left("HOLDERS"),
         ],
     );
-    for ((endpoint, direction, who), sockets) in groups {
+    for ((endpoint, id, direction, who), sockets) in groups {
         let unread: u64 = sockets
             .iter()
             .map(|socket| u64::from(socket.unread_bytes))
@@ -147,6 +159,7 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
         let oldest = sockets.iter().filter_map(|socket| socket.age).max();
         rows.push([
             endpoint,
+            netns(id, report),
             direction.map_or("?".into(), |direction| direction.to_string()),
             sockets.len().to_string(),
             format!("{unread} B"),
@@ -159,11 +172,13 @@ fn write_groups(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::
 }
 
 fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::Result<()> {
+    let elsewhere = any_elsewhere(report);
     let mut rows = Rows::new(
         layout,
         &[
             Column::left("LOCAL"),
             Column::left("REMOTE"),
+            Column::left("NETNS").if_needed(elsewhere),
             Column::right("RECV-Q"),
             Column::right("SEND-Q").where_wide(),
             Column::right("UNREAD").where_wide(),
@@ -178,6 +193,7 @@ fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io:
         rows.push([
             socket.entry.local.to_string(),
             socket.entry.remote.to_string(),
+            netns(socket.entry.netns, report),
             recv_q.to_string(),
             send_q.to_string(),
             format!("{} B", socket.unread_bytes),
@@ -194,23 +210,47 @@ fn write_sockets(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io:
     rows.write(to, "Sockets in CLOSE_WAIT")
 }
 
+fn any_elsewhere(report: &Report<'_>) -> bool {
+    let mut sockets = report.table.close_wait.iter();
+    sockets.any(|socket| is_elsewhere(socket.entry, report))
+}
+
+/// Not in the own namespace, which needs no name.
+fn is_elsewhere(entry: &SocketEntry, report: &Report<'_>) -> bool {
+    let namespace = report.table.snapshot.namespace(entry.netns);
+    namespace.is_some_and(|namespace| !namespace.own)
+}
+
+fn netns(id: Netns, report: &Report<'_>) -> String {
+    let namespace = report.table.snapshot.namespace(id);
+    namespace.map_or("-".into(), Namespace::short_title)
+}
+
 fn owner(socket: &CloseWait<'_>, table: &SocketTable<'_>, layout: Layout) -> String {
     if socket.accepted {
-        holders(&socket.holders, table, layout)
+        holders(&socket.holders, socket.entry, table, layout)
     } else {
         "none: not accepted".into()
     }
 }
 
 /// Short: `server(4866)`; in wide layouts with user and unit.
-fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> String {
+pub(crate) fn holders(
+    holders: &[Holder<'_>],
+    entry: &SocketEntry,
+    table: &SocketTable<'_>,
+    layout: Layout,
+) -> String {
     if holders.is_empty() {
-        return match table.snapshot.owner_source {
+        let nobody = match table.snapshot.owner_source {
             OwnerSource::None => "not looked up",
             OwnerSource::Procfs if table.owners_complete() => "none",
             OwnerSource::Procfs => "not seen",
-        }
-        .into();
+        };
+        return match table.opened_in(entry) {
+            Some(service) => format!("{nobody} (opened in {service})"),
+            None => nobody.into(),
+        };
     }
     let wide = is_wide(layout);
     let one = |holder: &Holder<'_>| {
@@ -225,16 +265,9 @@ fn holders(holders: &[Holder<'_>], table: &SocketTable<'_>, layout: Layout) -> S
                     .as_ref()
                     .map(|user| format!(" user={}", printable(user.as_bytes()))),
             );
-            text.extend(
-                holder
-                    .unit()
-                    .map(|unit| format!(" unit={}", printable(unit.as_bytes()))),
-            );
-            text.extend(
-                holder
-                    .container()
-                    .map(|id| format!(" container={}", &id[..12])),
-            );
+            let words = holder.service().map(|service| service::words(&service));
+            let words = words.filter(|words| !words.is_empty());
+            text.extend(words.map(|words| format!(" {words}")));
         }
         text
     };
@@ -253,6 +286,8 @@ struct Column {
     alignment: CellAlignment,
     /// Left out where there is no room for everything.
     only_wide: bool,
+    /// Left out where it says the same of every row.
+    needed: bool,
 }
 
 impl Column {
@@ -261,6 +296,7 @@ impl Column {
             name,
             alignment: CellAlignment::Left,
             only_wide: false,
+            needed: true,
         }
     }
 
@@ -269,6 +305,14 @@ impl Column {
             alignment: CellAlignment::Right,
             ..Column::left(name)
         }
+    }
+
+    fn if_needed(self, needed: bool) -> Column {
+        Column { needed, ..self }
+    }
+
+    fn is_shown(&self, layout: Layout) -> bool {
+        self.needed && (is_wide(layout) || !self.only_wide)
     }
 
     fn where_wide(self) -> Column {
@@ -290,11 +334,11 @@ impl Rows {
     fn new(layout: Layout, columns: &[Column]) -> Rows {
         let shown: Vec<bool> = columns
             .iter()
-            .map(|column| is_wide(layout) || !column.only_wide)
+            .map(|column| column.is_shown(layout))
             .collect();
         let kept: Vec<&Column> = columns
             .iter()
-            .filter(|column| is_wide(layout) || !column.only_wide)
+            .filter(|column| column.is_shown(layout))
             .collect();
         let mut table = Table::new();
         // Disabled: a cell is never broken, so that no address is cut; a line that is too long for

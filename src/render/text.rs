@@ -8,8 +8,7 @@ use super::style::{Style, paint};
 use super::wrap::wrap;
 use super::{Layout, tables};
 use crate::model::{
-    CauseId, CauseVerdict, Fact, Finding, FindingId, OwnerSource, Severity, count_of,
-    human_duration,
+    CauseId, CauseVerdict, Finding, FindingId, OwnerSource, Severity, count_of, human_duration,
 };
 use crate::report::Report;
 
@@ -23,7 +22,7 @@ pub fn write_report(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> 
         .iter()
         .all(|finding| finding.severity == Severity::Info)
     {
-        write_calm_line(to, report, layout)?;
+        write_labelled(to, "OK", Style::Good, &calm(report), layout)?;
     }
     let mut before: Option<Severity> = None;
     for finding in &report.findings {
@@ -39,8 +38,8 @@ pub fn write_report(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> 
     tables::write_close_wait(to, report, layout)
 }
 
-/// One line for a machine on which nothing is wrong: what was looked at.
-fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> io::Result<()> {
+/// A sentence for a machine on which nothing is wrong: what was looked at.
+pub(crate) fn calm(report: &Report<'_>) -> String {
     let snapshot = report.table.snapshot;
     let mut seen = vec![
         count_of(report.listeners_seen() as u64, "listener"),
@@ -49,8 +48,12 @@ fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> i
             count_of(report.table.close_wait.len() as u64, "socket")
         ),
     ];
-    if let Fact::Known(in_use) = snapshot.sockets_in_use {
+    if let Some(in_use) = snapshot.sockets_in_use() {
         seen.push(format!("{} in use", count_of(in_use, "TCP socket")));
+    }
+    if snapshot.namespaces.len() > 1 {
+        let read = snapshot.coverage.netns_read;
+        seen.push(format!("in {}", count_of(read, "network namespace")));
     }
     if snapshot.owner_source == OwnerSource::Procfs {
         seen.push(format!(
@@ -76,19 +79,16 @@ fn write_calm_line(to: &mut dyn Write, report: &Report<'_>, layout: Layout) -> i
         Some(_) => "nothing is known to leak, for how long sockets wait cannot be told",
         None => "nothing leaks",
     };
-    let line = format!(
+    format!(
         "{verdict}{complete}: {}, looked at in {}",
         seen.join(", "),
         human_duration(snapshot.duration)
-    );
-    write_labelled(to, "OK", Style::Good, &line, layout)
+    )
 }
 
-pub(super) fn write_finding(
-    to: &mut dyn Write,
-    finding: &Finding,
-    layout: Layout,
-) -> io::Result<()> {
+/// Writes one finding: what is the case, and unless it is for information only its cause, evidence,
+/// remedy and how to confirm it.
+pub fn write_finding(to: &mut dyn Write, finding: &Finding, layout: Layout) -> io::Result<()> {
     let severity = finding.severity.to_string().to_uppercase();
     let summary = format!(
         "{} [{}{}]",
@@ -142,7 +142,7 @@ fn page_of(finding: &Finding) -> &'static str {
 }
 
 /// The cause in two words, for the first line.
-pub(super) fn short_cause(finding: &Finding) -> String {
+pub(crate) fn short_cause(finding: &Finding) -> String {
     match &finding.cause {
         Some(cause) if cause.id != CauseId::Unknown => {
             format!(", {} {}", cause.confidence, cause.id)

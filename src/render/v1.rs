@@ -14,7 +14,7 @@ pub(super) struct ReportV1 {
     pub(super) head: HeadV1,
     pub(super) listeners: Vec<ListenerV1>,
     pub(super) close_wait: Vec<CloseWaitV1>,
-    pub(super) strays: Vec<EndpointV1>,
+    pub(super) strays: Vec<StrayV1>,
     pub(super) findings: Vec<FindingV1>,
     pub(super) summary: SummaryV1,
     pub(super) counters: Option<CountersV1>,
@@ -36,6 +36,20 @@ pub(super) struct HeadV1 {
     pub(super) host: HostV1,
     pub(super) source: SourceV1,
     pub(super) coverage: CoverageV1,
+    pub(super) namespaces: Vec<NamespaceV1>,
+}
+
+#[derive(Serialize)]
+pub(super) struct NamespaceV1 {
+    pub(super) netns: u64,
+    pub(super) own: bool,
+    pub(super) name: Option<String>,
+    pub(super) mounts: Vec<String>,
+    pub(super) pid: Option<u32>,
+    pub(super) source: Option<&'static str>,
+    pub(super) unread: Option<String>,
+    pub(super) sockets_in_use: Option<u64>,
+    pub(super) counters: Option<CountersV1>,
 }
 
 #[derive(Serialize)]
@@ -77,6 +91,13 @@ pub(super) struct EndpointV1 {
 }
 
 #[derive(Serialize)]
+pub(super) struct StrayV1 {
+    pub(super) netns: u64,
+    #[serde(flatten)]
+    pub(super) local: EndpointV1,
+}
+
+#[derive(Serialize)]
 pub(super) struct ListenerV1 {
     pub(super) netns: u64,
     pub(super) cookie: Option<String>,
@@ -91,6 +112,7 @@ pub(super) struct ListenerV1 {
     pub(super) queued: QueuedV1,
     pub(super) movement: Option<MovementV1>,
     pub(super) verdict: Option<&'static str>,
+    pub(super) cgroup: Option<CgroupV1>,
     pub(super) holders: Vec<HolderV1>,
 }
 
@@ -128,6 +150,7 @@ pub(super) struct CloseWaitV1 {
     pub(super) direction: Option<&'static str>,
     pub(super) listener: Option<String>,
     pub(super) far_end: Option<FarEndV1>,
+    pub(super) cgroup: Option<CgroupV1>,
     pub(super) holders: Vec<HolderV1>,
 }
 
@@ -141,6 +164,7 @@ pub(super) struct TimelineV1 {
 
 #[derive(Serialize)]
 pub(super) struct FarEndV1 {
+    pub(super) netns: u64,
     pub(super) state: Option<String>,
     pub(super) gone: bool,
     pub(super) holders: Vec<HolderV1>,
@@ -158,6 +182,7 @@ pub(super) struct SocketV1 {
     pub(super) send_q: Option<u32>,
     pub(super) accepted: bool,
     pub(super) uid: u32,
+    pub(super) cgroup: Option<CgroupV1>,
     pub(super) holders: Vec<HolderV1>,
 }
 
@@ -168,9 +193,29 @@ pub(super) struct HolderV1 {
     pub(super) comm: Option<String>,
     pub(super) exe: Option<String>,
     pub(super) user: Option<String>,
-    pub(super) unit: Option<String>,
-    pub(super) container: Option<String>,
+    #[serde(flatten)]
+    pub(super) service: ServiceV1,
     pub(super) fds: Vec<i32>,
+}
+
+/// What people call the place of a process or socket.
+#[derive(Serialize)]
+pub(super) struct ServiceV1 {
+    pub(super) unit: Option<String>,
+    pub(super) slice: Option<String>,
+    pub(super) container: Option<String>,
+    pub(super) container_name: Option<String>,
+    pub(super) runtime: Option<&'static str>,
+    pub(super) pod: Option<String>,
+}
+
+/// The cgroup in which a socket was opened.
+#[derive(Serialize)]
+pub(super) struct CgroupV1 {
+    pub(super) id: u64,
+    pub(super) path: Option<String>,
+    #[serde(flatten)]
+    pub(super) service: ServiceV1,
 }
 
 #[derive(Serialize)]

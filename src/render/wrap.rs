@@ -10,7 +10,7 @@ pub(super) struct Span {
 }
 
 /// The lines of `text` in `width` columns; a word that is wider gets a line of its own.
-pub(super) fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: Option<usize>) -> Vec<String> {
     let Some(width) = width else {
         return vec![text.to_owned()];
     };

@@ -9,13 +9,18 @@ const WANTED: Capabilities = Capabilities::SYS_PTRACE.and(Capabilities::DAC_READ
 /// Processes that are named; the others are counted.
 const NAMED_AT_MOST: usize = 3;
 
+/// What it takes to read them, as words.
+pub fn needs(rights: &Rights) -> Option<String> {
+    need::words(&to_read_others(WANTED, rights), rights)
+}
+
 /// The gap that `count` processes make whose descriptors may not be read.
 pub fn gap(count: u64, kind: GapKind, rights: &Rights) -> Gap {
     Gap {
         kind,
         what: format!("descriptors of {}", count_of(count, "process")),
         why: "permission denied".into(),
-        needs: need::words(&to_read_others(WANTED, rights), rights),
+        needs: needs(rights),
         count,
     }
 }

@@ -2,7 +2,7 @@
 //! nor what has no effect here.
 
 use super::{Need, USED, need};
-use crate::model::{Capabilities, Container, Sight};
+use crate::model::{Capabilities, ContainedBy, Sight};
 
 /// Where nothing more can be given to a process.
 const OUTSIDE: &str = "no right of this process changes that: start it outside of what confines it";
@@ -24,10 +24,10 @@ impl Grant {
         }
         let wishes = Wishes::new(needs);
         match sight.place.container {
-            Some(Container::Docker) => wishes.of_container("docker", sight),
-            Some(Container::Podman) => wishes.of_container("podman", sight),
-            Some(Container::Kubernetes) => wishes.of_pod(sight),
-            Some(Container::Other) => Grant::note(
+            Some(ContainedBy::Docker) => wishes.of_container("docker", sight),
+            Some(ContainedBy::Podman) => wishes.of_container("podman", sight),
+            Some(ContainedBy::Kubernetes) => wishes.of_pod(sight),
+            Some(ContainedBy::Other) => Grant::note(
                 "run it on the host, or give the container the host's processes and these rights",
             ),
             None => wishes.of_host(sight),

@@ -19,9 +19,12 @@ mod test_sight;
 mod test_situations;
 mod unknown_namespaces;
 
-pub use descriptors::gap as unread_descriptors;
+pub use descriptors::{gap as unread_descriptors, needs as needs_to_read_descriptors};
 pub use grant::Grant;
 pub use hidden::gap as hidden_processes;
+pub use namespaces::{
+    closed as closed_namespaces, from_outside as namespaces_from_outside, needs_to_enter,
+};
 pub use need::{Need, names};
 pub use pid_namespace::gap as processes_elsewhere;
 pub use proc_copy::gap as copied_processes;
@@ -77,9 +80,10 @@ struct Found {
 }
 
 /// The checks, the weightiest first: without sockets nothing is seen, without holders no cause.
-const CHECKS: [fn(&Sight) -> Option<Found>; 8] = [
+const CHECKS: [fn(&Sight) -> Option<Found>; 9] = [
     sock_diag::check,
-    namespaces::check,
+    namespaces::check_closed,
+    namespaces::check_from_outside,
     unknown_namespaces::check,
     proc_copy::check,
     pid_namespace::check,

@@ -5,14 +5,14 @@ use std::path::Path;
 use super::{Found, Need, need};
 use crate::model::{Gap, GapKind, Rights, Sight, SockDiagAnswer};
 
-/// What `/proc/net/tcp` does not have, and why that was read: `asked` for, or for want of sock_diag.
-fn untold(why: String, needs: Option<String>) -> Gap {
+/// What `/proc/net/tcp` does not have of `sockets`, and why that was read.
+pub(super) fn untold(sockets: &str, why: String, needs: Option<String>, count: u64) -> Gap {
     Gap {
         kind: GapKind::Details,
-        what: "ages, backlogs, drops and cookies of sockets".into(),
+        what: format!("ages, backlogs, drops and cookies of {sockets}"),
         why,
         needs,
-        count: 1,
+        count,
     }
 }
 
@@ -22,24 +22,20 @@ pub fn gap(answer: &SockDiagAnswer, rights: &Rights) -> Option<Gap> {
         SockDiagAnswer::Works => return None,
         SockDiagAnswer::NotAsked => {
             let why = "/proc/net/tcp does not tell, and was asked for";
-            return Some(untold(why.into(), None));
+            return Some(untold("sockets", why.into(), None, 1));
         }
         SockDiagAnswer::NoModule(error) => (error, Need::SockDiagModule),
         SockDiagAnswer::Refused(error) => (error, Need::NetlinkAllowed),
     };
-    Some(untold(
-        format!("sock_diag cannot be had ({error}); /proc/net/tcp was read instead"),
-        need::words(&[needs], rights),
-    ))
+    let why = format!("sock_diag cannot be had ({error}); /proc/net/tcp was read instead");
+    Some(untold("sockets", why, need::words(&[needs], rights), 1))
 }
 
 /// The gap where sock_diag is not asked because the sockets are another machine's, perhaps.
 pub fn not_asked(path: &Path) -> Gap {
     let path = path.display();
-    untold(
-        format!("{path} is a directory of files, and sock_diag speaks of this machine"),
-        None,
-    )
+    let why = format!("{path} is a directory of files, and sock_diag speaks of this machine");
+    untold("sockets", why, None, 1)
 }
 
 pub(super) fn check(sight: &Sight) -> Option<Found> {

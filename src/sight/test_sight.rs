@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::test_situations::{ALL, but, denied, in_container, root_on_a_host, user_on_a_host};
 use super::{USED, judge};
 use crate::model::{
-    Capabilities, Container, Fact, GapKind, HidePid, PidNamespace, Sight, SockDiagAnswer,
+    Capabilities, ContainedBy, Fact, GapKind, HidePid, PidNamespace, Sight, SockDiagAnswer,
 };
 
 /// The lacks by id, each with its command, or else the beginning of its note.
@@ -202,7 +202,7 @@ fn processes_that_hidepid_hides() {
 #[test]
 fn in_a_container_its_runtime_is_told() {
     const OUTSIDE: &str = "outside-pid-namespace";
-    let docker = || in_container(Container::Docker);
+    let docker = || in_container(ContainedBy::Docker);
     check(
         &docker(),
         &[(
@@ -261,7 +261,7 @@ fn in_a_container_its_runtime_is_told() {
         &[("descriptors", "no right of this process changes that")],
     );
     check(
-        &but(in_container(Container::Podman), |sight| {
+        &but(in_container(ContainedBy::Podman), |sight| {
             sight.rights.first_user_namespace = Some(false);
         }),
         &[(
@@ -270,7 +270,7 @@ fn in_a_container_its_runtime_is_told() {
         )],
     );
     check(
-        &in_container(Container::Other),
+        &in_container(ContainedBy::Other),
         &[(OUTSIDE, "run it on the host")],
     );
 }
@@ -279,7 +279,7 @@ fn in_a_container_its_runtime_is_told() {
 fn in_a_pod_the_node_is_told() {
     const NODE: &str =
         "kubectl debug node/NODE -it --image=IMAGE --profile=sysadmin -- tcpleak scan";
-    let pod = but(in_container(Container::Kubernetes), |sight| {
+    let pod = but(in_container(ContainedBy::Kubernetes), |sight| {
         sight.processes.denied = vec![denied(7, "app", 1000, Capabilities::default())];
     });
     check(
@@ -299,7 +299,7 @@ fn in_a_pod_the_node_is_told() {
     // One command gives each of them, and all.
     assert_eq!(judgement.all, None);
     check(
-        &but(in_container(Container::Kubernetes), |sight| {
+        &but(in_container(ContainedBy::Kubernetes), |sight| {
             sight.proc.pid_namespace = PidNamespace::First;
             sight.sock_diag = SockDiagAnswer::NoModule("no such file".into());
         }),
@@ -309,7 +309,7 @@ fn in_a_pod_the_node_is_told() {
 
 #[test]
 fn several_lacks_have_one_command() {
-    let sight = but(in_container(Container::Docker), |sight| {
+    let sight = but(in_container(ContainedBy::Docker), |sight| {
         sight.processes.denied = vec![denied(7, "app", 1000, Capabilities::default())];
         sight.namespaces.others = 3;
         sight.namespaces.enterable = 1;
@@ -319,7 +319,12 @@ fn several_lacks_have_one_command() {
     let ids: Vec<&str> = judgement.lacks.iter().map(|lack| lack.id).collect();
     assert_eq!(
         ids,
-        ["network-namespaces", "outside-pid-namespace", "descriptors"]
+        [
+            "network-namespaces",
+            "network-namespaces-from-outside",
+            "outside-pid-namespace",
+            "descriptors"
+        ]
     );
     assert_eq!(judgement.lacks[0].gap.kind, GapKind::Sockets);
     let all = judgement.all.and_then(|all| all.command);
@@ -358,7 +363,7 @@ fn sockets_without_sock_diag() {
     assert_eq!(kind(&refused(filtered(), true)), GapKind::Details);
     assert_eq!(kind(&refused(filtered(), false)), GapKind::Sockets);
     check(
-        &but(in_container(Container::Docker), |sight| {
+        &but(in_container(ContainedBy::Docker), |sight| {
             sight.proc.pid_namespace = PidNamespace::First;
             sight.sock_diag = filtered();
         }),
@@ -392,7 +397,7 @@ fn another_proc() {
     );
     // The host's, in a container: nothing is missing.
     check(
-        &but(in_container(Container::Kubernetes), |sight| {
+        &but(in_container(ContainedBy::Kubernetes), |sight| {
             sight.proc.path = PathBuf::from("/host/proc");
             sight.proc.pid_namespace = PidNamespace::First;
         }),
@@ -408,10 +413,6 @@ fn another_proc() {
             sight.namespaces.others = 2;
             sight.namespaces.readable = 2;
         }),
-        &[
-            ("sock-diag", ""),
-            ("network-namespaces", ""),
-            ("proc-copy", ""),
-        ],
+        &[("sock-diag", ""), ("proc-copy", "")],
     );
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::model::{
-    Bpf, Capabilities, Confinement, Container, DeniedProcess, Fact, HidePid, Host, NamespacesSeen,
-    PidNamespace, Place, ProcMount, ProcessesSeen, Program, Rights, Sight, SockDiagAnswer, Unknown,
+    Bpf, Capabilities, Confinement, ContainedBy, DeniedProcess, Fact, HidePid, Host,
+    NamespacesSeen, PidNamespace, Place, ProcMount, ProcessesSeen, Program, Rights, Sight,
+    SockDiagAnswer, Unknown,
 };
 
 /// Every capability of Linux 6.18.
@@ -83,7 +84,7 @@ pub(super) fn user_on_a_host() -> Sight {
 }
 
 /// Root in a container with a `/proc` of its own.
-pub(super) fn in_container(container: Container) -> Sight {
+pub(super) fn in_container(container: ContainedBy) -> Sight {
     let mut sight = root_on_a_host();
     sight.rights.effective = DOCKERS;
     sight.rights.bounding = DOCKERS;

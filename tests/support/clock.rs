@@ -46,6 +46,11 @@ impl Moment {
         least.saturating_sub(TOLERANCE)..=most + TOLERANCE
     }
 
+    /// Whether it is `age` ago.
+    pub(crate) fn is_aged(self, age: Duration) -> bool {
+        self.ended.elapsed() >= age
+    }
+
     /// Sleeps until it is `age` ago: ageing is what is tested, and nothing else shows that it is
     /// done.
     pub(crate) fn wait_until_aged(self, age: Duration) {

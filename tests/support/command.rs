@@ -35,16 +35,30 @@ pub(crate) fn at_port(address: SocketAddr) -> String {
     format!("--port {}", address.port())
 }
 
-/// `tcpleak ARGUMENTS`, the words separated by spaces.
+/// The words of a command line, with `--netns self` where a namespace could be asked for and none
+/// is: other tests have namespaces of their own at the same time.
+pub(crate) fn words(arguments: &str) -> Vec<&str> {
+    let mut words: Vec<&str> = arguments.split_whitespace().collect();
+    let looks = matches!(
+        words.first(),
+        Some(&("scan" | "watch" | "list" | "inspect"))
+    );
+    if looks && !words.contains(&"--netns") && !words.contains(&"--from") {
+        words.splice(1..1, ["--netns", "self"]);
+    }
+    words
+}
+
+/// `tcpleak ARGUMENTS`, the words separated by spaces; of this namespace, unless told otherwise.
 pub(crate) fn tcpleak(arguments: &str) -> Outcome {
-    run(Command::new(env!("CARGO_BIN_EXE_tcpleak")).args(arguments.split_whitespace()))
+    run(Command::new(env!("CARGO_BIN_EXE_tcpleak")).args(words(arguments)))
 }
 
 /// The same by a user without any right: user and group 65534, "nobody".
 pub(crate) fn tcpleak_as_nobody(arguments: &str) -> Outcome {
     const NOBODY: u32 = 65534;
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpleak"));
-    command.args(arguments.split_whitespace());
+    command.args(words(arguments));
     run(command.uid(NOBODY).gid(NOBODY).current_dir("/"))
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use tcpleak::collect::{Entries, Request, SourceChoice, collect};
 use tcpleak::diagnose::Thresholds;
 use tcpleak::join::{CloseWait, Filter, Holder, Listener, SocketTable};
-use tcpleak::model::{Finding, FindingId, Queues, Snapshot, SocketEntry, Subject, TcpState};
+use tcpleak::model::{
+    Finding, FindingId, NetnsChoice, Queues, Snapshot, SocketEntry, Subject, TcpState,
+};
 use tcpleak::report::Report;
 use tcpleak::scenario::{self, Running};
 
@@ -24,6 +26,8 @@ pub(crate) fn request() -> Request {
     Request {
         source: SourceChoice::SockDiag,
         entries: Entries::Suspects,
+        // Other tests have namespaces of their own at the same time.
+        netns: vec![NetnsChoice::Own],
         close_wait_age: OLD,
         accept_age: OLD,
         settle: Duration::ZERO,

@@ -1,10 +1,14 @@
 //! `watch --exec`: runs a program for each new finding, one after the other.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
+
+use super::desk::Desk;
+use crate::model::printable;
 
 /// Findings that wait for the program; more are dropped, and counted.
 const WAIT_AT_MOST: usize = 16;
@@ -21,8 +25,12 @@ pub(super) struct Hook {
 }
 
 impl Hook {
-    /// Starts no program yet.
-    pub(super) fn new(program: OsString, arguments: Vec<OsString>) -> io::Result<Hook> {
+    /// Starts no program yet. With a screen, that says what the programs print.
+    pub(super) fn new(
+        program: OsString,
+        arguments: Vec<OsString>,
+        screen: Option<Arc<Desk>>,
+    ) -> io::Result<Hook> {
         let (documents, to_run) = sync_channel::<Vec<u8>>(WAIT_AT_MOST);
         let (end, ended) = sync_channel(1);
         let runs = move || {
@@ -31,9 +39,13 @@ impl Hook {
                 if !std::mem::take(&mut first) {
                     std::thread::sleep(REST);
                 }
-                if let Err(error) = run(&program, &arguments, &document) {
-                    let program = crate::model::printable(program.as_encoded_bytes());
-                    note(&format!("cannot run {program}: {error}"));
+                if let Err(error) = run(&program, &arguments, &document, screen.as_ref()) {
+                    let program = printable(program.as_encoded_bytes());
+                    let text = format!("cannot run {program}: {error}");
+                    match &screen {
+                        Some(screen) => screen.note(&text),
+                        None => note(&text),
+                    }
                 }
             }
             // Nobody waits if the watch was ended by an error.
@@ -72,17 +84,47 @@ impl Hook {
 }
 
 /// One run. What it prints goes to standard error: the events are alone on standard output.
-fn run(program: &OsString, arguments: &[OsString], document: &[u8]) -> io::Result<()> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(io::stderr())
-        .spawn()?;
+fn run(
+    program: &OsString,
+    arguments: &[OsString],
+    document: &[u8],
+    screen: Option<&Arc<Desk>>,
+) -> io::Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped());
+    match screen {
+        None => command.stdout(io::stderr()),
+        Some(screen) => {
+            let (reader, writer) = io::pipe()?;
+            let screen = screen.clone();
+            // It ends with the last process that has the other end, which may outlive the program.
+            std::thread::Builder::new()
+                .name("exec output".into())
+                .spawn(move || show(reader, &screen))?;
+            command.stdout(writer.try_clone()?).stderr(writer)
+        }
+    };
+    let mut child = command.spawn()?;
+    // And with it this process's own ends of the pipe.
+    drop(command);
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read its input is its own business.
         let _ = stdin.write_all(document);
     }
     child.wait().map(drop)
+}
+
+/// Says what a program prints, line by line, and no line without end.
+fn show(reader: PipeReader, screen: &Desk) {
+    const LONGEST: u64 = 4_096;
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        match reader.by_ref().take(LONGEST).read_until(b'\n', &mut line) {
+            Ok(1..) => screen.note(&format!("exec: {}", printable(line.trim_ascii_end()))),
+            _ => return,
+        }
+    }
 }
 
 /// Says something on standard error; if that is closed nobody wants to know.

@@ -1,0 +1,60 @@
+//! What the kernel counts and has set for a whole network namespace.
+
+use std::io;
+use std::path::Path;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, open};
+
+use super::read_fact;
+use crate::kernel::netstat;
+use crate::model::{Fact, ListenCounters};
+
+/// How many sockets a namespace has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct InUse {
+    /// TCP sockets in use: listeners, connections, whether accepted or not, and orphans.
+    pub(super) sockets: Fact<u64>,
+    /// There are none, and no TIME_WAIT entry either: there is no row to read.
+    pub(super) is_empty: bool,
+}
+
+/// Reads `sockstat` and `sockstat6` of a `net` directory.
+pub(super) fn in_use(net: &Path) -> InUse {
+    let v4 = read_small(&net.join("sockstat"));
+    // A kernel without IPv6 has no sockstat6.
+    let v6 = read_small(&net.join("sockstat6")).ok();
+    let v6 = v6.and_then(|text| netstat::sockets_in_use(&text, b"TCP6"));
+    let time_wait = v4.as_ref().ok().and_then(|text| netstat::time_wait(text));
+    let sockets = read_fact(v4, |text| {
+        Some(netstat::sockets_in_use(text, b"TCP")? + v6.unwrap_or(0))
+    });
+    let is_empty = sockets == Fact::Known(0) && time_wait == Some(0);
+    InUse { sockets, is_empty }
+}
+
+/// Reads `netstat` of a `net` directory.
+pub(super) fn listen_counters(net: &Path) -> Fact<ListenCounters> {
+    read_fact(std::fs::read(net.join("netstat")), netstat::listen_counters)
+}
+
+/// First and last port that `connect()` picks from, in the namespace of this thread: `/proc/sys`
+/// shows that of whoever looks.
+pub(super) fn ephemeral_ports(proc_root: &Path) -> Fact<(u16, u16)> {
+    let file = proc_root.join("sys/net/ipv4/ip_local_port_range");
+    read_fact(std::fs::read(file), |text| {
+        let mut ports = text
+            .split(u8::is_ascii_whitespace)
+            .filter(|word| !word.is_empty());
+        let mut port = || u16::try_from(crate::kernel::decimal(ports.next()?)?).ok();
+        Some((port()?, port()?))
+    })
+}
+
+/// A file of a few lines, which the kernel gives in one read.
+fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Vec::with_capacity(1024);
+    rustix::io::read(&file, spare_capacity(&mut text))?;
+    Ok(text)
+}

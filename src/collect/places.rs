@@ -1,0 +1,153 @@
+//! Where network namespaces can be found, and the one thread that goes there.
+//!
+//! A netlink socket and an open file of `/proc/net` stay in the namespace in which they were made:
+//! so one thread goes from place to place, makes them there, and ends. No other thread ever leaves
+//! the namespace that the program was started in.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fd::AsFd;
+use rustix::fs::CWD;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::census::{namespace, table_file};
+use super::descriptors::open_directory;
+use crate::model::{Netns, Unknown};
+
+/// A namespace that is known to exist, and the ways to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Which one: the inode of its file, or of its `net/tcp` where only that can be seen.
+    pub(super) netns: Netns,
+    /// It is this thread's.
+    pub(super) own: bool,
+    /// Some processes or threads that live there: `PID` or `PID/task/TID`.
+    pub(super) processes: Vec<String>,
+    /// Where it is mounted, and how that is reached from here.
+    pub(super) mounts: Vec<Mount>,
+}
+
+/// A mount of a namespace's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mount {
+    /// As the mount table names it.
+    pub(super) name: PathBuf,
+    /// As this process reaches it.
+    pub(super) path: PathBuf,
+}
+
+/// A namespace was not entered.
+#[derive(Debug)]
+pub(super) enum Closed {
+    /// No way led there any more: it has ended, or whoever was seen in it has.
+    Vanished,
+    /// Not permitted.
+    Denied(io::Error),
+}
+
+impl Closed {
+    pub(super) fn reason(&self) -> Unknown {
+        match self {
+            Closed::Vanished => Unknown::Vanished,
+            Closed::Denied(_) => Unknown::Permission,
+        }
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Closed::Vanished => f.write_str("whoever lived there is gone"),
+            Closed::Denied(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Place {
+    pub(super) fn new(netns: Netns) -> Place {
+        Place {
+            netns,
+            own: false,
+            processes: Vec::new(),
+            mounts: Vec::new(),
+        }
+    }
+
+    /// A process that lives there.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.processes.first()?.parse().ok()
+    }
+
+    /// The directory `net` of a process that lives there still.
+    pub(super) fn directory(&self, proc_root: &Path) -> Option<PathBuf> {
+        let root = open_directory(CWD, proc_root).ok()?;
+        let lives_there = |process: &&String| match namespace(root.as_fd(), process) {
+            Ok(inode) => inode == self.netns.0,
+            Err(_) => table_file(root.as_fd(), process) == Ok(self.netns.0),
+        };
+        let process = self.processes.iter().find(lives_there)?;
+        Some(proc_root.join(process).join("net"))
+    }
+
+    /// Moves this thread there.
+    fn enter(&self, proc_root: &Path) -> Result<(), Closed> {
+        let mounts = self.mounts.iter().map(|mount| mount.path.clone());
+        let processes = self.processes.iter();
+        let processes = processes.map(|process| proc_root.join(process).join("ns/net"));
+        let mut denied = None;
+        for path in mounts.chain(processes) {
+            let entered = File::open(path).and_then(|file| {
+                // A pid may be another process by now, and a mount another namespace.
+                if file.metadata()?.ino() != self.netns.0 {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                let kind = Some(LinkNameSpaceType::Network);
+                Ok(move_into_link_name_space(file.as_fd(), kind)?)
+            });
+            match entered {
+                Ok(()) => return Ok(()),
+                Err(error) if is_gone(&error) => {}
+                Err(error) => denied = Some(error),
+            }
+        }
+        Err(denied.map_or(Closed::Vanished, Closed::Denied))
+    }
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+}
+
+/// Does `inside` at each of `places` in turn, in a thread that goes there and ends afterwards.
+///
+/// Inside, `/proc/thread-self/net` shows the place's namespace; `/proc/net` does not.
+pub(super) fn visit<T: Send>(
+    proc_root: &Path,
+    places: &[&Place],
+    mut inside: impl FnMut(&Place) -> T + Send,
+) -> Vec<Result<T, Closed>> {
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let tour = || -> Vec<Result<T, Closed>> {
+        let visit = |place: &&Place| place.enter(proc_root).map(|()| inside(place));
+        places.iter().map(visit).collect()
+    };
+    let outcome = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("namespaces".into());
+        let thread = thread.spawn_scoped(scope, tour)?;
+        // It does not panic.
+        thread
+            .join()
+            .map_err(|_panic| io::Error::other("the thread has ended"))
+    });
+    outcome.unwrap_or_else(|error| {
+        let denied = || Closed::Denied(io::Error::new(error.kind(), error.to_string()));
+        places.iter().map(|_| Err(denied())).collect()
+    })
+}
