@@ -112,7 +112,7 @@ pub struct Watch {
     /// are separated by spaces, and no shell reads them.
     #[arg(long, value_name = "COMMAND")]
     pub exec: Option<std::ffi::OsString>,
-    /// One line an event, also on a terminal.
+    /// One line an event, also on a terminal, instead of the live screen.
     #[arg(long)]
     pub plain: bool,
     /// With --json, print a full report too, every N looks or every DURATION.

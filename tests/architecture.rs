@@ -36,10 +36,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "sight",
         ],
     ),
+    ("screen", &["history", "report", "render", "join", "model"]),
     ("cli", &["join", "model"]),
     (
         "options",
-        &["cli", "collect", "diagnose", "join", "model", "render"],
+        &[
+            "cli", "collect", "diagnose", "join", "model", "render", "screen",
+        ],
     ),
     (
         "commands",
@@ -59,6 +62,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "render",
             "report",
             "scenario",
+            "screen",
             "sight",
         ],
     ),
@@ -70,6 +74,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const SYSTEM: &[&str] = &[
     "netlink_sys",
     "procfs",
+    "ratatui::backend::CrosstermBackend",
+    "ratatui::crossterm",
     "rustix",
     "std::env",
     "std::fs",

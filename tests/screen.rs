@@ -62,7 +62,8 @@ fn size(rows: u16, columns: u16) -> Winsize {
 }
 
 impl Terminal {
-    /// `tcpleak watch ARGUMENTS`, in a session of its own on a terminal of 24 lines by 80.
+    /// `tcpleak watch --netns self ARGUMENTS`, in a session of its own on a terminal of 24 lines by
+    /// 80.
     fn run(arguments: &str, folder: &Path) -> Terminal {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
@@ -73,7 +74,8 @@ impl Terminal {
         let device = File::options().read(true).write(true).open(name).unwrap();
         let before = tcgetattr(&device).unwrap();
         let child = Command::new("setsid")
-            .args(["--ctty", env!("CARGO_BIN_EXE_tcpleak"), "watch"])
+            .args(["--ctty", env!("CARGO_BIN_EXE_tcpleak")])
+            .args(["watch", "--netns", "self"])
             .args(arguments.split_whitespace())
             .env("TERM", "xterm")
             .env("LC_ALL", "C.UTF-8")

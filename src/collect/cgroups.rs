@@ -37,10 +37,11 @@ pub(super) fn of_unheld<'a>(
     let held: HashSet<Inode> = held.iter().map(|held| held.inode).collect();
     let mut ports = HashSet::new();
     let is_listener = |row: &&SocketEntry| matches!(row.queues, Queues::Listen { .. });
-    ports.extend(rows.clone().filter(is_listener).map(|row| row.local.port()));
+    let port = |row: &SocketEntry| (row.netns, row.local.port());
+    ports.extend(rows.clone().filter(is_listener).map(port));
     let is_unheld = |row: &&SocketEntry| match row.inode {
         Some(inode) => wanted.contains(&inode) && !held.contains(&inode),
-        None => row.is_unaccepted() && !ports.contains(&row.local.port()),
+        None => row.is_unaccepted() && !ports.contains(&port(row)),
     };
     let ids: BTreeSet<u64> = rows
         .filter(|row| row.state != TcpState::TimeWait)

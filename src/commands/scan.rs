@@ -10,7 +10,7 @@ use super::{cannot_read, shown};
 use crate::cli;
 use crate::collect::collect;
 use crate::join::Filter;
-use crate::model::{Netns, NetnsChoice, Snapshot};
+use crate::model::{NetnsChoice, Snapshot};
 use crate::record::{self, Entry};
 use crate::render;
 use crate::report::{Outcome, Report};
@@ -36,7 +36,11 @@ pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
 pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<ExitCode> {
     let mut filter = Filter::from(&options.filter);
     if options.from.is_some() {
-        filter.netns = netns(&options.filter.netns, snapshot)?;
+        filter.netns.clone_from(&options.filter.netns);
+        let is_there = |choice: &&NetnsChoice| snapshot.namespaces.iter().any(|n| choice.takes(n));
+        if let Some(missing) = filter.netns.iter().find(|choice| !is_there(choice)) {
+            bail!("no network namespace {missing} in the recording");
+        }
     }
     let report = Report::new(snapshot, &options.thresholds(), &filter);
     let mut stdout = BufWriter::new(io::stdout().lock());
@@ -53,20 +57,6 @@ pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<E
         Outcome::Incomplete if options.strict => ExitCode::from(3),
         Outcome::Clear | Outcome::Incomplete => ExitCode::SUCCESS,
     })
-}
-
-/// The namespaces of a recording that are meant by `choices`; none for all.
-fn netns(choices: &[NetnsChoice], snapshot: &Snapshot) -> anyhow::Result<Vec<Netns>> {
-    let mut chosen = Vec::new();
-    for choice in choices {
-        let taken = snapshot.namespaces.iter().filter(|one| choice.takes(one));
-        let before = chosen.len();
-        chosen.extend(taken.map(|namespace| namespace.id));
-        if chosen.len() == before {
-            bail!("no network namespace {choice} in the recording");
-        }
-    }
-    Ok(chosen)
 }
 
 /// The snapshot of a file, or the last one of a recorded watch.

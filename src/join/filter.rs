@@ -1,11 +1,15 @@
 //! Narrows a table to what was asked for.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use super::{CloseWait, Holder, Listener, SocketTable, service_of};
-use crate::model::{Focus, Netns, Process, ProcessId, Service, SocketEntry, TcpState};
+use crate::model::{
+    Focus, Namespace, Netns, NetnsChoice, Process, ProcessId, Service, Snapshot, SocketEntry,
+    TcpState,
+};
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
 ///
@@ -25,14 +29,14 @@ pub struct Filter {
     pub processes: Vec<String>,
     /// Remote addresses.
     pub remotes: Vec<RemotePattern>,
+    /// Network namespaces of a recording. Of this machine only those are read that are asked for.
+    pub netns: Vec<NetnsChoice>,
     /// Beginnings of ids of containers that holders are in, or names.
     pub containers: Vec<String>,
     /// systemd units that holders are in, with or without `.service`.
     pub units: Vec<String>,
     /// Beginnings of uids of Kubernetes pods that holders are in.
     pub pods: Vec<String>,
-    /// Network namespaces.
-    pub netns: Vec<Netns>,
 }
 
 /// `ADDR`, `ADDR/LEN`, `ADDR:PORT`, `[ADDR6]:PORT`, `ADDR/LEN:PORT`.
@@ -79,13 +83,19 @@ impl Filter {
         }
     }
 
+    /// The namespaces that are kept; `None` for all.
+    pub(super) fn namespaces(&self, snapshot: &Snapshot) -> Option<HashSet<Netns>> {
+        let is_chosen = |one: &&Namespace| self.netns.iter().any(|choice| choice.takes(one));
+        let chosen = snapshot.namespaces.iter().filter(is_chosen);
+        (!self.netns.is_empty()).then(|| chosen.map(|namespace| namespace.id).collect())
+    }
+
     pub(super) fn takes_listener(&self, listener: &Listener<'_>, table: &SocketTable<'_>) -> bool {
         let remote = || {
             let mut children = listener.children.iter();
             children.any(|child| self.takes_remote(child.entry.remote))
         };
-        self.takes_netns(listener.entry)
-            && self.takes_port(listener.entry.local.port())
+        self.takes_port(listener.entry.local.port())
             && self.takes_holders(&listener.holders, listener.entry, table)
             && (self.remotes.is_empty() || remote())
     }
@@ -113,13 +123,7 @@ impl Filter {
 
     pub(super) fn takes_addresses(&self, row: &SocketEntry) -> bool {
         let remote_port = row.state != TcpState::Listen && self.takes_port(row.remote.port());
-        self.takes_netns(row)
-            && (self.takes_port(row.local.port()) || remote_port)
-            && self.takes_remote(row.remote)
-    }
-
-    fn takes_netns(&self, row: &SocketEntry) -> bool {
-        self.netns.is_empty() || self.netns.contains(&row.netns)
+        (self.takes_port(row.local.port()) || remote_port) && self.takes_remote(row.remote)
     }
 
     fn takes_port(&self, port: u16) -> bool {

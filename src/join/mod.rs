@@ -125,6 +125,13 @@ impl<'a> SocketTable<'a> {
 
     /// Keeps what `filter` lets through.
     pub fn retain(&mut self, filter: &Filter) {
+        if let Some(kept) = filter.namespaces(self.snapshot) {
+            self.listeners.retain(|one| kept.contains(&one.entry.netns));
+            self.close_wait
+                .retain(|one| kept.contains(&one.entry.netns));
+            self.strays.retain(|row| kept.contains(&row.netns));
+            self.rows.retain(|row| kept.contains(&row.netns));
+        }
         let (listeners, close_wait, rows) = (
             std::mem::take(&mut self.listeners),
             std::mem::take(&mut self.close_wait),

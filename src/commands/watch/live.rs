@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use ratatui::crossterm::style::force_color_output;
 use rustix::process::{Signal, kill_current_process_group};
 
 use super::desk::{Desk, Message};
@@ -38,10 +39,13 @@ impl<'a> Screen<'a> {
         (to_me, messages): (Sender<Message>, Receiver<Message>),
         wishes: SyncSender<Wish>,
     ) -> io::Result<Screen<'a>> {
+        let theme = options.theme();
+        // What was asked for is settled: crossterm would follow NO_COLOR by itself.
+        force_color_output(theme.color);
         let desk = Arc::new(Desk::new(to_me.clone()));
         let drawing = Drawing {
             tty,
-            state: State::new(options.theme(), options.from.is_some()),
+            state: State::new(theme, options.from.is_some()),
             messages,
             desk: desk.clone(),
             wishes,

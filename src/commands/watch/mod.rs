@@ -77,9 +77,13 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         Some((program, arguments)) => Some(Hook::new(program, arguments, desk)?),
         None => None,
     };
+    let mut filter = Filter::from(&options.filter);
+    if options.from.is_some() {
+        filter.netns.clone_from(&options.filter.netns);
+    }
     let mut watch = Watch {
         options,
-        filter: (&options.filter).into(),
+        filter,
         looks,
         history: History::new(options.ages.close_wait_age, SOCKETS_AT_MOST),
         keeper,
