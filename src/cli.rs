@@ -38,7 +38,13 @@ pub enum Command {
     /// Open one connection to a listener of this machine, and say what moves.
     #[command(after_help = PROBE_STATUS)]
     Probe(Probe),
+    /// Print what can be seen from here, what is missing, and what would grant it.
+    #[command(after_help = DOCTOR_STATUS)]
+    Doctor(Doctor),
 }
+
+const DOCTOR_STATUS: &str = "Exit status: 0 a run sees everything it needs, 2 not run, \
+    3 something is missing.";
 
 const PROBE_STATUS: &str = "Not passive: a program sees one connection that sends nothing. \
     Exit status: 0 it accepts, 1 it does not or too late, 2 not run, 3 nothing was decided.";
@@ -68,7 +74,7 @@ pub struct Scan {
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
     /// Look at a file written by --save, not at this machine.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source", "proc"])]
     pub from: Option<PathBuf>,
     /// What to keep.
     #[command(flatten)]
@@ -79,6 +85,9 @@ pub struct Scan {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
 }
 
 /// Options of `watch`.
@@ -113,7 +122,7 @@ pub struct Watch {
     #[arg(long, value_name = "FILE")]
     pub save: Option<PathBuf>,
     /// Watch a file written by --save, as fast as it can be read, and not this machine.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source", "interval", "exec"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["save", "source", "proc", "interval", "exec"])]
     pub from: Option<PathBuf>,
     /// From when on something is a finding.
     #[command(flatten)]
@@ -130,6 +139,9 @@ pub struct Watch {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
 }
 
 /// `--until`.
@@ -168,6 +180,9 @@ pub struct List {
     /// Where socket entries are read.
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: Source,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
 }
 
 /// Options of `inspect`.
@@ -182,6 +197,9 @@ pub struct Inspect {
     /// Time between two looks at suspect queues; 0 for one look.
     #[arg(long, value_name = "DURATION", default_value = "250ms", value_parser = parse_duration)]
     pub settle: std::time::Duration,
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
     /// When to use colour.
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
@@ -231,6 +249,25 @@ pub struct Probe {
     /// How to print it.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Where processes are read.
+    #[command(flatten)]
+    pub proc: Proc,
+    /// How to print it.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Which `/proc` is read.
+#[derive(Debug, Args)]
+pub struct Proc {
+    /// Read this directory as /proc, such as /host/proc in a debug pod.
+    #[arg(id = "proc", long, value_name = "DIR", default_value = "/proc")]
+    pub root: PathBuf,
 }
 
 /// From when on something is a finding.

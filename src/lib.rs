@@ -11,8 +11,9 @@
 //! into it; [`collect`] is the only place that touches the kernel; [`join`] finds what belongs
 //! together; [`diagnose`] says what is wrong; [`report`] and [`render`] show it; [`history`] follows
 //! it from look to look, and [`screen`] shows that on a terminal; [`pages`] are what `explain`
-//! prints; [`record`] keeps a snapshot in a file; [`experiment`] says what one connection more has
-//! shown, and [`probe`] opens it; [`scenario`] puts the kernel into known states for demos and tests.
+//! prints; [`record`] keeps a snapshot in a file; [`sight`] says what a run cannot see and what would
+//! show it; [`experiment`] says what one connection more has shown, and [`probe`] opens it;
+//! [`scenario`] puts the kernel into known states for demos and tests.
 
 pub mod cli;
 pub mod collect;
@@ -31,3 +32,4 @@ pub mod render;
 pub mod report;
 pub mod scenario;
 pub mod screen;
+pub mod sight;

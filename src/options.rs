@@ -15,7 +15,7 @@ use crate::model::{Focus, NetnsChoice, Severity, TcpState};
 use crate::render::Layout;
 use crate::screen::Theme;
 
-/// Where `/proc` is.
+/// Where `/proc` is, as a rule.
 const PROC_ROOT: &str = "/proc";
 
 impl cli::Scan {
@@ -27,7 +27,10 @@ impl cli::Scan {
             Entries::Suspects
         };
         let netns = self.filter.netns.clone();
-        request(self.source, entries, netns, self.thresholds(), self.settle)
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(self.source, entries, netns, self.thresholds(), self.settle)
+        }
     }
 
     /// From when on something is a finding.
@@ -48,13 +51,16 @@ impl cli::Scan {
 impl cli::Watch {
     /// What to collect in each look.
     pub fn request(&self) -> Request {
-        request(
-            self.source,
-            Entries::Suspects,
-            self.filter.netns.clone(),
-            self.thresholds(),
-            self.settle,
-        )
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(
+                self.source,
+                Entries::Suspects,
+                self.filter.netns.clone(),
+                self.thresholds(),
+                self.settle,
+            )
+        }
     }
 
     /// From when on something is a finding.
@@ -99,13 +105,11 @@ impl cli::List {
         };
         let entries = Entries::InStates(states);
         let netns = self.filter.netns.clone();
-        request(
-            self.source,
-            entries,
-            netns,
-            Thresholds::default(),
-            Duration::ZERO,
-        )
+        let thresholds = Thresholds::default();
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(self.source, entries, netns, thresholds, Duration::ZERO)
+        }
     }
 }
 
@@ -113,13 +117,17 @@ impl cli::Inspect {
     /// What to collect.
     pub fn request(&self) -> Request {
         let entries = Entries::Focus(self.subject);
-        request(
-            cli::Source::Auto,
-            entries,
-            self.netns.clone(),
-            self.thresholds(),
-            self.settle,
-        )
+        let netns = self.netns.clone();
+        Request {
+            proc_root: self.proc.root.clone(),
+            ..request(
+                cli::Source::Auto,
+                entries,
+                netns,
+                self.thresholds(),
+                self.settle,
+            )
+        }
     }
 
     /// From when on something is a finding.
@@ -154,6 +162,13 @@ impl cli::Probe {
             accept_age: Duration::ZERO,
             ..Thresholds::default()
         }
+    }
+}
+
+impl cli::Doctor {
+    /// Where processes are read.
+    pub fn proc_root(&self) -> PathBuf {
+        self.proc.root.clone()
     }
 }
 

@@ -13,7 +13,8 @@ use source::Source;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("kernel", &["model"]),
-    ("collect", &["kernel", "model"]),
+    ("sight", &["model"]),
+    ("collect", &["kernel", "model", "sight"]),
     ("record", &["model"]),
     ("scenario", &["kernel", "model"]),
     ("join", &["kernel", "model"]),
@@ -25,7 +26,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("pages", &[]),
     (
         "render",
-        &["experiment", "history", "pages", "report", "join", "model"],
+        &[
+            "experiment",
+            "history",
+            "pages",
+            "report",
+            "join",
+            "model",
+            "sight",
+        ],
     ),
     ("screen", &["history", "report", "render", "join", "model"]),
     ("cli", &["join", "model"]),
@@ -54,6 +63,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "report",
             "scenario",
             "screen",
+            "sight",
         ],
     ),
     ("main", &["cli", "commands"]),
@@ -317,7 +327,7 @@ mod self_test {
             "src/render/text.rs",
             "fn f() {\n    crate::kernel::cgroup::systemd_unit(b\"\");\n}",
             &[
-                "src/render/text.rs:3: render uses kernel; it may use experiment, history, pages, report, join, model",
+                "src/render/text.rs:3: render uses kernel; it may use experiment, history, pages, report, join, model, sight",
             ],
         );
         check(

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::descriptors::{open_directory, process_ids};
 use super::places::{Mount, Place};
+use super::proc_root;
 use super::processes::soft_descriptor_limit;
 use crate::kernel::{fd_link, mountinfo};
 use crate::model::{CrowdedProcess, Netns};
@@ -59,6 +60,8 @@ pub(super) fn take(proc_root: &Path) -> Census {
     let (Ok(root), Ok(pids)) = (open_directory(CWD, proc_root), process_ids(proc_root)) else {
         return census;
     };
+    // The size of a directory in a copy is no number of descriptors.
+    let is_mounted = proc_root::is_mounted(proc_root);
     let mut unnamed = BTreeMap::new();
     for pid in pids {
         let process = pid.to_string();
@@ -76,10 +79,14 @@ pub(super) fn take(proc_root: &Path) -> Census {
                 Err(_) => namespaces.unreadable += 1,
             },
         }
-        census.crowded.extend(crowded(root.as_fd(), pid));
+        if is_mounted {
+            census.crowded.extend(crowded(root.as_fd(), pid));
+        }
     }
     namespaces.add_unnamed(root.as_fd(), unnamed);
-    namespaces.add_mounted(proc_root);
+    if is_mounted {
+        namespaces.add_mounted(proc_root);
+    }
     census
 }
 
@@ -107,24 +114,32 @@ impl Namespaces {
         self.places.append(&mut unnamed);
     }
 
-    /// Adds those that are mounted somewhere, in which perhaps nobody lives.
+    /// Adds those that are mounted somewhere, in which perhaps nobody lives: by this process, and by
+    /// the first one where that has mounts of its own, as seen from a container.
     fn add_mounted(&mut self, proc_root: &Path) {
-        let read = |process: &str| std::fs::read(proc_root.join(process).join("mountinfo"));
-        // In the /proc of another pid namespace this process may not be: then what the first
-        // process has mounted counts, and is reached through it.
-        let (table, way) = match read("thread-self") {
-            Ok(table) => (table, None),
-            Err(_) => (
-                read("1").unwrap_or_default(),
-                Some(proc_root.join("1/root")),
-            ),
-        };
+        let own = proc_root::own(proc_root);
+        self.add_mounts_of(&own, None);
+        let first = proc_root.join("1");
+        let mounts = |process: &Path| std::fs::read_link(process.join("ns/mnt"));
+        if let (Ok(here), Ok(there)) = (mounts(&own), mounts(&first))
+            && here != there
+        {
+            self.add_mounts_of(&first, Some(&first.join("root")));
+        }
+    }
+
+    /// Adds the mounts of a process, which are reached by `way`.
+    fn add_mounts_of(&mut self, process: &Path, way: Option<&Path>) {
+        let table = std::fs::read(process.join("mountinfo")).unwrap_or_default();
         for (inode, name) in mountinfo::network_namespaces(&table) {
-            let path = match (&way, name.strip_prefix("/")) {
+            let path = match (way, name.strip_prefix("/")) {
                 (Some(way), Ok(below)) => way.join(below),
                 _ => name.clone(),
             };
-            self.place(inode).mounts.push(Mount { name, path });
+            let place = self.place(inode);
+            if place.mounts.iter().all(|mount| mount.name != name) {
+                place.mounts.push(Mount { name, path });
+            }
         }
     }
 }
@@ -137,14 +152,12 @@ impl Place {
     }
 }
 
-/// This thread's namespace. This thread is not in the `/proc` of another pid namespace, but in its
-/// own; where there is none the namespace goes by no number.
+/// This thread's namespace; where there is nothing to tell it by, it goes by no number.
 pub(super) fn own(proc_root: &Path) -> Place {
-    let roots = [proc_root, Path::new("/proc")];
-    let inode = roots.into_iter().find_map(|root| {
-        let link = std::fs::read_link(root.join("thread-self/ns/net")).ok()?;
-        fd_link::netns_inode(link.as_os_str().as_encoded_bytes())
-    });
+    let link = std::fs::read_link(proc_root::own(proc_root).join("ns/net"));
+    let inode = link
+        .ok()
+        .and_then(|link| fd_link::netns_inode(link.as_os_str().as_encoded_bytes()));
     Place {
         own: true,
         ..Place::new(Netns(inode.unwrap_or(0)))

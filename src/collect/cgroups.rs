@@ -14,6 +14,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, RawDir, fstat};
 
 use super::descriptors::open_directory;
+use super::proc_root;
 use crate::kernel::mountinfo;
 use crate::model::{
     Fact, HeldDescriptor, Inode, Netns, Queues, SocketCgroup, SocketEntry, TcpState, Unknown,
@@ -50,7 +51,7 @@ pub(super) fn of_unheld<'a>(
 }
 
 fn look_up(proc_root: &Path, ids: BTreeSet<u64>) -> Vec<SocketCgroup> {
-    let mountinfo = std::fs::read(proc_root.join("thread-self/mountinfo"));
+    let mountinfo = std::fs::read(proc_root::own(proc_root).join("mountinfo"));
     let mounts = mountinfo::cgroup2_mounts(&mountinfo.unwrap_or_default());
     let found = hierarchy(&mounts).map(|(root, is_whole)| walk(&root, is_whole, &ids));
     let missing = match &found {

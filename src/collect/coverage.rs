@@ -2,37 +2,23 @@
 
 use std::path::Path;
 
-use crate::model::{Coverage, Gap, GapKind};
-
-/// `PROC_PID_INIT_INO` (`include/linux/proc_ns.h`): the first pid namespace of the machine.
-const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
+use super::{proc_root, rights};
+use crate::model::Coverage;
+use crate::sight;
 
 /// Notes those parts of the machine that are out of sight.
 pub(super) fn begin(proc_root: &Path) -> Coverage {
     let mut coverage = Coverage::default();
-    let pid_namespace = std::fs::read_link(proc_root.join("self/ns/pid"));
-    let is_first = match &pid_namespace {
-        Ok(target) => target.as_os_str() == FIRST_PID_NAMESPACE,
-        // A kernel without pid namespaces has no such link. Nor is there one where this process is
-        // not in this /proc: it is of another pid namespace, entered without `nsenter --pid`.
-        Err(_) => proc_root.join("self/stat").exists(),
-    };
-    if !is_first {
-        coverage.gaps.push(Gap {
-            kind: GapKind::Owners,
-            what: "processes outside this pid namespace".into(),
-            why: "this /proc shows only the processes of a container".into(),
-            needs: Some("run on the host, or with its pid namespace (--pid=host)".into()),
-            count: 1,
-        });
-    } else if !proc_root.join("1").exists() {
-        coverage.gaps.push(Gap {
-            kind: GapKind::Owners,
-            what: "processes of other users".into(),
-            why: "/proc is mounted with hidepid".into(),
-            needs: Some("CAP_SYS_PTRACE, or membership in the gid= of the mount".into()),
-            count: 1,
-        });
+    if !proc_root::is_mounted(proc_root) {
+        coverage.gaps.push(sight::copied_processes(proc_root));
+        return coverage;
     }
+    let rights = rights::own(proc_root);
+    let shown = proc_root::pid_namespace(proc_root);
+    let elsewhere = sight::processes_elsewhere(proc_root, shown, &rights);
+    let options = proc_root::options(proc_root);
+    let hides = proc_root::hides(proc_root, &options, &rights);
+    let hidden = hides.then(|| sight::hidden_processes(&rights));
+    coverage.gaps.extend(elsewhere.into_iter().chain(hidden));
     coverage
 }

@@ -5,16 +5,18 @@
 //! where none are looked for, these processes are walked alone.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
 use rustix::io::Errno;
 
 use super::descriptors::{Ended, SocketDescriptor};
-use super::why;
+use super::{rights, why};
 use crate::kernel::fd_link;
 use crate::model::{
     Coverage, CrowdedProcess, DescriptorKind, Fact, Gap, GapKind, Holdings, Inode, ProcessId,
     Queues, SocketEntry, TcpState, count_of,
 };
+use crate::sight;
 
 /// Processes that are looked at closely in one run.
 const PROCESSES_AT_MOST: usize = 64;
@@ -108,7 +110,12 @@ impl Crowd {
     }
 
     /// Says of which crowded processes it is not known what they hold.
-    pub(super) fn report(&self, read: &[CrowdedProcess], coverage: &mut Coverage) {
+    pub(super) fn report(
+        &self,
+        read: &[CrowdedProcess],
+        proc_root: &Path,
+        coverage: &mut Coverage,
+    ) {
         let mut gap = |count: u64, why: String, needs: Option<String>| {
             if count > 0 {
                 coverage.gaps.push(Gap {
@@ -130,7 +137,7 @@ impl Crowd {
         gap(
             unread.count() as u64,
             "permission denied".into(),
-            Some("root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".into()),
+            sight::needs_to_read_descriptors(&rights::own(proc_root)),
         );
         gap(
             self.left_out,

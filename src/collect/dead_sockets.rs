@@ -24,18 +24,22 @@ use super::census::{Namespaces, namespace};
 use super::descriptors::{SocketDescriptor, open_directory, process_ids, start_time};
 use super::places::Place;
 use super::tables::{Protocol, Seen, TableError, Tables};
-use super::{Request, SourceChoice};
+use super::{Request, SourceChoice, proc_root, rights};
 use crate::kernel::{fd_link, netstat};
 use crate::model::{
     Coverage, DeadSocketSearch, Fact, Gap, GapKind, HeldDescriptor, Inode, Netns, ProcessId,
     Unknown, count_of,
 };
+use crate::sight;
 
 /// From how many sockets on the descriptors are walked. A healthy machine has a few fresh or bound
 /// ones; the walk costs as much as all the rest of a scan.
 const WORTH_A_WALK: u64 = 10;
 /// The counters are not read in one instant: each further read may explain the difference away.
 const READS_AT_MOST: usize = 3;
+
+/// Stands for this thread, among processes.
+const OWN: &str = "thread-self";
 
 /// Machine-wide counts of TCP sockets.
 #[derive(Debug, Clone, Copy)]
@@ -61,18 +65,24 @@ impl Counts {
     }
 
     fn read_once(proc_root: &Path, namespaces: &Namespaces) -> Option<Counts> {
+        let own = proc_root::own(proc_root);
         let read = |process: &str, file: &str| {
-            std::fs::read(proc_root.join(process).join("net").join(file))
+            let directory = match process {
+                OWN => own.clone(),
+                other => proc_root.join(other),
+            };
+            std::fs::read(directory.join("net").join(file))
         };
         // A kernel without IPv6 has no sockstat6.
         let v6 = |process: &str| {
             let text = read(process, "sockstat6").ok()?;
             netstat::sockets_in_use(&text, b"TCP6")
         };
-        let own = read("thread-self", "sockstat").ok()?;
+        let sockstat = read(OWN, "sockstat").ok()?;
+        let in_tables = netstat::sockets_in_use(&sockstat, b"TCP")?;
         let mut counts = Counts {
-            allocated: netstat::sockets_allocated(&own)?,
-            in_tables: netstat::sockets_in_use(&own, b"TCP")? + v6("thread-self").unwrap_or(0),
+            allocated: netstat::sockets_allocated(&sockstat)?,
+            in_tables: in_tables + v6(OWN).unwrap_or(0),
         };
         let others = namespaces.places.values().filter(|place| !place.own);
         for process in others.filter_map(|place| place.processes.first()) {
@@ -82,7 +92,7 @@ impl Counts {
         }
         // Sockets that were made meanwhile are in some table, and must not make up for dead ones;
         // those that were closed are in none, and the next read does not have them any more.
-        let allocated = netstat::sockets_allocated(&read("thread-self", "sockstat").ok()?)?;
+        let allocated = netstat::sockets_allocated(&read(OWN, "sockstat").ok()?)?;
         counts.allocated = counts.allocated.max(allocated);
         Some(counts)
     }
@@ -245,21 +255,14 @@ impl<'a> Search<'a> {
                     count_of(count, "network namespace")
                 ),
                 why: error.to_string(),
-                needs: Some("root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE".into()),
+                needs: sight::needs_to_enter(&rights::own(self.tables.proc_root)),
                 count,
             });
         }
         if processes_somewhere > 0 {
-            coverage.gaps.push(Gap {
-                kind: GapKind::Details,
-                what: format!(
-                    "network namespaces of {}",
-                    count_of(processes_somewhere, "process")
-                ),
-                why: "permission denied".into(),
-                needs: Some("root, or CAP_SYS_PTRACE".into()),
-                count: processes_somewhere,
-            });
+            let rights = rights::own(self.tables.proc_root);
+            let gap = sight::unknown_namespaces(processes_somewhere, &rights);
+            coverage.gaps.push(gap);
         }
     }
 
@@ -416,7 +419,9 @@ pub(super) enum Hunt<'a> {
 impl<'a> Hunt<'a> {
     /// Reads the counts.
     pub(super) fn screen(proc_root: &Path, namespaces: &Namespaces) -> Hunt<'a> {
-        Counts::read(proc_root, namespaces).map_or(Hunt::Unsupported, Hunt::Screened)
+        // A copy's counters and tables are not of one moment.
+        let counts = proc_root::is_mounted(proc_root).then(|| Counts::read(proc_root, namespaces));
+        counts.flatten().map_or(Hunt::Unsupported, Hunt::Screened)
     }
 
     /// There may be dead sockets; all descriptors have to be read.

@@ -173,7 +173,7 @@ impl<'a> Walker<'a> {
         found.ended = match outcome {
             Ok(()) => Ended::Read,
             Err(Errno::NOENT | Errno::SRCH) => Ended::Vanished,
-            Err(Errno::ACCESS | Errno::PERM) if self.is_kernel_thread(pid) => Ended::Read,
+            Err(Errno::ACCESS | Errno::PERM) if is_kernel_thread(self.root, pid) => Ended::Read,
             Err(Errno::ACCESS | Errno::PERM) => Ended::Denied,
             Err(other) => Ended::Failed(other),
         };
@@ -254,11 +254,11 @@ impl<'a> Walker<'a> {
         }
         Ok(seen)
     }
+}
 
-    /// A kernel thread has no descriptors, whoever may not read that it has none.
-    fn is_kernel_thread(&self, pid: u32) -> bool {
-        stat(self.root, pid).is_some_and(|stat| stat.kernel_thread)
-    }
+/// A kernel thread has no descriptors, whoever may not read that it has none.
+pub(super) fn is_kernel_thread(root: BorrowedFd<'_>, pid: u32) -> bool {
+    stat(root, pid).is_some_and(|stat| stat.kernel_thread)
 }
 
 /// Field 22 of `/proc/PID/stat`, which makes the pid an identity; `None` if the process has ended.

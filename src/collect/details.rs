@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::descriptors::process_ids;
 use super::files::Files;
-use super::{read_fact, why};
+use super::{proc_root, read_fact, why};
 use crate::kernel::mountinfo::{CgroupMounts, cgroup_mounts};
 use crate::kernel::{cgroup, fdinfo as parse, runtime, stat, syscall};
 use crate::model::{
@@ -44,8 +44,13 @@ const MANY_THREADS: usize = 100;
 
 impl Details {
     pub(super) fn new(proc_root: &Path) -> Details {
-        let mountinfo = std::fs::read(proc_root.join("self/mountinfo"));
-        let mounts = read_fact(mountinfo, |text| Some(cgroup_mounts(text)));
+        let mountinfo = std::fs::read(proc_root::own(proc_root).join("mountinfo"));
+        let mounts = if proc_root::is_mounted(proc_root) {
+            read_fact(mountinfo, |text| Some(cgroup_mounts(text)))
+        } else {
+            // Those of a copy are another machine's.
+            Fact::Unknown(Unknown::NotCollected)
+        };
         Details {
             proc_root: proc_root.to_owned(),
             mounts,
@@ -100,6 +105,10 @@ impl Details {
                 return Fact::Unknown(*reason);
             }
         };
+        // Outside of the cgroup namespace whose hierarchy is mounted here.
+        if cgroup::paths(cgroups).any(|path| path.starts_with(b"/..")) {
+            return Fact::Unknown(Unknown::Unsupported);
+        }
         let state = |mount: &Option<PathBuf>, path: Option<&[u8]>, file: &str, frozen: &str| {
             let (mount, path) = (mount.as_ref()?, std::str::from_utf8(path?).ok()?);
             // The root of a hierarchy has no such file, and cannot be frozen.
@@ -223,12 +232,18 @@ fn runtime(directory: &Path, exe: &Fact<Vec<u8>>) -> Fact<Runtime> {
             .read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    if start_of("exe", ELF_START).is_ok_and(|start| runtime::is_go(&start)) {
+    // In a copy the link leads to a file of this machine.
+    let is_copy = !proc_root::is_mounted(directory);
+    if !is_copy && start_of("exe", ELF_START).is_ok_and(|start| runtime::is_go(&start)) {
         return Fact::Known(Runtime::Go);
     }
-    read_fact(start_of("maps", MAPS_AT_MOST), |maps| {
-        Some(runtime::by_maps(maps).unwrap_or(Runtime::Native))
-    })
+    let by_maps = read_fact(start_of("maps", MAPS_AT_MOST), |maps| {
+        Some(runtime::by_maps(maps))
+    });
+    match by_maps {
+        Fact::Known(None) if is_copy => Fact::Unknown(Unknown::NotCollected),
+        other => other.map(|runtime| runtime.unwrap_or(Runtime::Native)),
+    }
 }
 
 #[cfg(test)]

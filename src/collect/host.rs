@@ -2,11 +2,21 @@
 
 use std::path::Path;
 
-use super::read_fact;
-use crate::model::{Fact, FileTable, Host};
+use super::{proc_root, read_fact};
+use crate::model::{Fact, FileTable, Host, printable};
 
-/// Its name and kernel.
-pub(super) fn host() -> Host {
+/// Its name and kernel; of a copy those that are in it.
+pub(super) fn host(proc_root: &Path) -> Host {
+    if !proc_root::is_mounted(proc_root) {
+        let read = |name: &str| {
+            let text = std::fs::read(proc_root.join("sys/kernel").join(name));
+            text.map_or("unknown".into(), |text| printable(text.trim_ascii_end()))
+        };
+        return Host {
+            hostname: read("hostname"),
+            kernel: read("osrelease"),
+        };
+    }
     let names = rustix::system::uname();
     Host {
         hostname: names.nodename().to_string_lossy().into_owned(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::focus::Focused;
 use super::sockets::{Sockets, Want};
-use super::{CollectError, Entries, Request, closed, queues};
+use super::{CollectError, Entries, Request, closed, proc_root, queues};
 use crate::model::{
     Coverage, HeldDescriptor, Inode, Peer, PeerAnswer, QueueRead, Queues, SocketEntry, TcpState,
 };
@@ -55,6 +55,11 @@ impl Look {
         // A list is of one moment and of these states: further reads would add rows of others.
         let queue_reads = match request.entries {
             Entries::InStates(_) => Vec::new(),
+            // That two reads of a copy agree says nothing.
+            _ if !proc_root::is_mounted(&request.proc_root) => {
+                let read = queues::read_once(sockets, &first, started, coverage)?;
+                read.into_iter().collect()
+            }
             _ => queues::read_until_they_agree(sockets, &first, started, coverage)?,
         };
         Ok(Look {

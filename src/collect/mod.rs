@@ -30,10 +30,13 @@ mod owners;
 mod peers;
 mod places;
 mod port;
+mod proc_root;
 mod proc_tables;
 mod processes;
 mod queues;
+mod rights;
 mod session;
+mod sight;
 mod sockets;
 mod tables;
 
@@ -97,6 +100,15 @@ pub enum CollectError {
     /// sock_diag was asked for and cannot be had.
     #[error("cannot read sockets over netlink (sock_diag): {0}")]
     SockDiag(netlink::NetlinkError),
+    /// Files that somebody copied from a `/proc` are no machine: nothing moves in them, and
+    /// sock_diag speaks of another one, perhaps.
+    #[error("{path} is a directory of files, not a mounted /proc: {why}", path = path.display())]
+    Copy {
+        /// What is read as `/proc`.
+        path: PathBuf,
+        /// Why that does not do.
+        why: &'static str,
+    },
     /// The process or descriptor that is asked about cannot be read.
     #[error("{focus}: {path}: {error}")]
     Focus {
@@ -133,7 +145,7 @@ pub enum CollectError {
         /// What became of that.
         proc: io::Error,
     },
-    /// `/proc/net/tcp` was asked for and cannot be had.
+    /// `/proc/net/tcp`, or another place that was asked for, cannot be had.
     #[error("cannot read {path}: {error}")]
     Proc {
         /// The file.
@@ -146,6 +158,7 @@ pub enum CollectError {
 pub use netlink::NetlinkError;
 pub use port::{PortWatch, is_local, listeners_elsewhere};
 pub use session::Session;
+pub use sight::sight;
 
 /// Takes one look.
 pub fn collect(request: &Request) -> Result<Snapshot, CollectError> {
@@ -160,6 +173,7 @@ fn look(
     follows_another: bool,
 ) -> Result<Snapshot, CollectError> {
     let taken_at = SystemTime::now();
+    let request = &proc_root::settled(request)?;
     let root = &request.proc_root;
     let census = census::take(root);
     let mut coverage = coverage::begin(root);
@@ -199,7 +213,11 @@ fn look(
     };
     let mut found = Owners::default().find(root, &asked, &mut coverage);
     look.take_out_closed(&mut sockets, &found.held);
-    let cgroups = cgroups::of_unheld(root, look.newest_rows(), &wanted, &found.held);
+    let cgroups = if proc_root::is_mounted(root) {
+        cgroups::of_unheld(root, look.newest_rows(), &wanted, &found.held)
+    } else {
+        None
+    };
     dead = dead.begin(
         request,
         &census.namespaces,
@@ -225,7 +243,7 @@ fn look(
     Ok(Snapshot {
         taken_at,
         duration: started.elapsed(),
-        host: host::host(),
+        host: host::host(root),
         namespaces: sockets.namespaces(root),
         owner_source: if wanted.is_empty() {
             OwnerSource::None

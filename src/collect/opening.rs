@@ -4,18 +4,20 @@
 //! small reads. Where this process may not go, `/proc/PID/net` of somebody who lives there is read,
 //! which tells less.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::counters::{self, InUse};
 use super::netlink::{NetlinkError, SockDiag};
 use super::places::{Closed, Place, visit};
 use super::proc_tables::ProcTables;
 use super::sockets::{Reader, Sockets, Table};
-use super::{CollectError, Request, SourceChoice};
+use super::{CollectError, Request, SourceChoice, proc_root, rights};
 use crate::kernel::sock_diag::DumpRequest;
 use crate::model::{
-    Coverage, Fact, Gap, GapKind, ListenCounters, Namespace, SynSettings, Unknown, count_of,
+    Coverage, Fact, Gap, GapKind, ListenCounters, Namespace, SockDiagAnswer, SynSettings, Unknown,
+    count_of,
 };
+use crate::sight;
 
 /// What was found in one namespace.
 struct Opened {
@@ -40,9 +42,13 @@ impl Sockets {
             namespaces: Vec::new(),
         };
         let mut source = request.source;
-        if source == SourceChoice::Proc {
-            let why = "/proc/net/tcp does not tell, and was asked for".into();
-            coverage.gaps.push(untold("sockets".into(), why, None, 1));
+        if !proc_root::is_mounted(&request.proc_root) {
+            let gap = sight::sock_diag_of_another_machine(&request.proc_root);
+            coverage.gaps.push(gap);
+        } else if source == SourceChoice::Proc {
+            let rights = rights::own(&request.proc_root);
+            let gap = sight::no_sock_diag(&SockDiagAnswer::NotAsked, &rights);
+            coverage.gaps.extend(gap);
         }
         for own in places.iter().filter(|place| place.own) {
             let opened = open_own(request, &mut source, coverage)?;
@@ -94,7 +100,7 @@ impl Sockets {
                 first.get_or_insert(error);
             }
         }
-        short.report(coverage);
+        short.report(root, coverage);
         first
     }
 
@@ -125,7 +131,7 @@ impl Sockets {
         let mut namespaces = self.namespaces.clone();
         for Table { place, .. } in &self.tables {
             let directory = match place.own {
-                true => Some(root.join(HERE)),
+                true => Some(here(root)),
                 false => place.directory(root),
             };
             let mut same = namespaces.iter_mut();
@@ -139,7 +145,9 @@ impl Sockets {
 }
 
 /// What shows the namespace of the thread that looks; `/proc/net` shows that of the first thread.
-const HERE: &str = "thread-self/net";
+fn here(root: &Path) -> PathBuf {
+    proc_root::own(root).join("net")
+}
 
 /// It was read, or there was nothing to read.
 fn is_read(namespace: &Namespace) -> bool {
@@ -174,7 +182,7 @@ fn open_own(
     source: &mut SourceChoice,
     coverage: &mut Coverage,
 ) -> Result<Opened, CollectError> {
-    let net = request.proc_root.join(HERE);
+    let net = here(&request.proc_root);
     let proc = || ProcTables::open(&net).map(Reader::Proc);
     let reader = match source {
         SourceChoice::Proc => proc().map_err(|(path, error)| CollectError::Proc { path, error })?,
@@ -185,12 +193,9 @@ fn open_own(
             }
             Err(error) => {
                 *source = SourceChoice::Proc;
-                let why =
-                    format!("sock_diag cannot be had ({error}); /proc/net/tcp was read instead");
-                let needs = "the kernel module tcp_diag, and a seccomp profile that allows it";
-                coverage
-                    .gaps
-                    .push(untold("sockets".into(), why, Some(needs), 1));
+                let answer = super::sight::answer(&error);
+                let rights = rights::own(&request.proc_root);
+                coverage.gaps.extend(sight::no_sock_diag(&answer, &rights));
                 proc().map_err(|(path, proc)| CollectError::NoSource {
                     sock_diag: error.to_string(),
                     path,
@@ -211,7 +216,7 @@ fn open_own(
 
 /// Opens the table of the namespace that this thread has gone to.
 fn open_here(root: &Path, source: SourceChoice, place: &Place) -> Opened {
-    let net = root.join(HERE);
+    let net = here(root);
     let in_use = counters::in_use(&net);
     let unknown = Unknown::NotCollected;
     if in_use.is_empty {
@@ -269,7 +274,7 @@ fn open_from_outside(root: &Path, source: SourceChoice, place: &Place) -> Option
 }
 
 /// A dump of nothing: tells a kernel without sock_diag from one that has it.
-fn probe(mut sock_diag: SockDiag) -> Result<SockDiag, NetlinkError> {
+pub(super) fn probe(mut sock_diag: SockDiag) -> Result<SockDiag, NetlinkError> {
     sock_diag.dump(
         &DumpRequest {
             states: Vec::new(),
@@ -289,9 +294,6 @@ struct Short {
     unread: Option<(u64, String)>,
     from_outside: Option<(u64, String)>,
 }
-
-/// What it takes to enter a namespace (`setns`, and the link of somebody else's process).
-const TO_ENTER: &str = "root, or CAP_SYS_ADMIN and CAP_SYS_PTRACE";
 
 impl Short {
     fn closed(&mut self, closed: Closed) {
@@ -314,42 +316,30 @@ impl Short {
         self.unread.get_or_insert((0, error.to_string())).0 += 1;
     }
 
-    fn report(self, coverage: &mut Coverage) {
-        let of = |count| count_of(count, "other network namespace");
-        let mut gap = |count, why, needs: Option<&str>| {
+    fn report(self, root: &Path, coverage: &mut Coverage) {
+        if let Some((count, why)) = self.denied {
+            let gap = sight::closed_namespaces(count, why, &rights::own(root));
+            coverage.gaps.push(gap);
+        }
+        let mut gap = |count, why| {
             coverage.gaps.push(Gap {
                 kind: GapKind::Sockets,
-                what: format!("sockets of {}", of(count)),
+                what: format!("sockets of {}", count_of(count, "other network namespace")),
                 why,
-                needs: needs.map(str::to_owned),
+                needs: None,
                 count,
             });
         };
-        if let Some((count, why)) = self.denied {
-            gap(count, why, Some(TO_ENTER));
-        }
         if let Some((count, why)) = self.unread {
-            gap(count, why, None);
+            gap(count, why);
         }
         if self.vanished > 0 {
             let why = "whoever lived there was gone when it was to be read";
-            gap(self.vanished, why.into(), None);
+            gap(self.vanished, why.into());
         }
         if let Some((count, why)) = self.from_outside {
-            let what = format!("sockets of {}", of(count));
-            let why = format!("it was not entered ({why}); /proc/PID/net/tcp was read instead");
-            coverage.gaps.push(untold(what, why, Some(TO_ENTER), count));
+            let gap = sight::namespaces_from_outside(count, &why, &rights::own(root));
+            coverage.gaps.push(gap);
         }
-    }
-}
-
-/// What `/proc/net/tcp` does not have.
-fn untold(sockets: String, why: String, needs: Option<&str>, count: u64) -> Gap {
-    Gap {
-        kind: GapKind::Details,
-        what: format!("ages, backlogs, drops and cookies of {sockets}"),
-        why,
-        needs: needs.map(str::to_owned),
-        count,
     }
 }

@@ -16,10 +16,12 @@ use super::descriptors::{
     start_time, walk,
 };
 use super::details::WaitingDescriptors;
+use super::rights;
 use crate::kernel::fdinfo;
 use crate::model::{
     Coverage, CrowdedProcess, Gap, GapKind, HeldDescriptor, Inode, ProcessId, count_of,
 };
+use crate::sight;
 
 /// What is to be found.
 pub(super) struct Asked<'a> {
@@ -104,9 +106,9 @@ impl Owners {
             } else {
                 GapKind::Owners
             };
-            self.report(total as u64, kind, coverage);
+            self.report(total as u64, kind, proc_root, coverage);
         }
-        self.found(asked, coverage)
+        self.found(proc_root, asked, coverage)
     }
 
     fn walk(&mut self, root: &OwnedFd, pids: &[u32], noted: Noted<'_>) {
@@ -148,7 +150,7 @@ impl Owners {
     }
 
     /// Counts the processes, and notes those that could not be read.
-    fn report(&self, total: u64, kind: GapKind, coverage: &mut Coverage) {
+    fn report(&self, total: u64, kind: GapKind, proc_root: &Path, coverage: &mut Coverage) {
         let (mut denied, mut failed) = (0, None);
         coverage.processes_total = total;
         for walk in self.processes.values() {
@@ -160,17 +162,9 @@ impl Owners {
             }
         }
         if denied > 0 {
-            coverage.gaps.push(Gap {
-                kind,
-                what: format!("descriptors of {}", count_of(denied, "process")),
-                why: "permission denied".into(),
-                needs: Some(if rustix::process::geteuid().is_root() {
-                    "the capabilities that those processes have and this one lacks".into()
-                } else {
-                    "root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH".into()
-                }),
-                count: denied,
-            });
+            let rights = rights::own(proc_root);
+            let gap = sight::unread_descriptors(denied, kind, &rights);
+            coverage.gaps.push(gap);
         }
         let seen = coverage.processes_read + coverage.processes_vanished + denied;
         let lost = total.saturating_sub(seen);
@@ -185,7 +179,7 @@ impl Owners {
         }
     }
 
-    fn found(&self, asked: &Asked<'_>, coverage: &mut Coverage) -> Found {
+    fn found(&self, proc_root: &Path, asked: &Asked<'_>, coverage: &mut Coverage) -> Found {
         let mut found = Found::default();
         for (pid, walk) in &self.processes {
             if asked.every_socket {
@@ -221,7 +215,7 @@ impl Owners {
             }
         }
         found.held.sort_unstable();
-        asked.crowd.report(&found.crowded, coverage);
+        asked.crowd.report(&found.crowded, proc_root, coverage);
         found
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -21,6 +22,7 @@ pub struct PortWatch {
     port: u16,
     began_at: SystemTime,
     began: Instant,
+    proc_root: PathBuf,
 }
 
 impl PortWatch {
@@ -36,6 +38,7 @@ impl PortWatch {
             port,
             began_at,
             began,
+            proc_root: request.proc_root.clone(),
         })
     }
 
@@ -79,7 +82,7 @@ impl PortWatch {
 
     /// Which machine this is.
     pub fn host(&self) -> Host {
-        host::host()
+        host::host(&self.proc_root)
     }
 }
 

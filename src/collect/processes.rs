@@ -9,7 +9,7 @@ use procfs::process::{LimitValue, Limits};
 
 use super::details::Details;
 use super::owners::Found;
-use super::{read_fact, why};
+use super::{proc_root, read_fact, why};
 use crate::kernel::{decimal, lines, passwd, stat, words};
 use crate::model::{
     Coverage, DescriptorUse, Fact, Gap, GapKind, Inode, Process, ProcessId, Unknown, count_of,
@@ -27,7 +27,7 @@ pub(super) fn read(
     suspect: &HashSet<Inode>,
     coverage: &mut Coverage,
 ) -> Vec<Process> {
-    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let passwd = proc_root::passwd(proc_root);
     let holds_suspect: BTreeSet<ProcessId> = found
         .held
         .iter()
@@ -71,7 +71,7 @@ pub(super) fn read_further(
     if missing.is_empty() {
         return;
     }
-    let passwd = std::fs::read("/etc/passwd").unwrap_or_default();
+    let passwd = proc_root::passwd(proc_root);
     let read = missing
         .into_iter()
         .filter_map(|id| read_one(proc_root, id, &passwd));
@@ -154,8 +154,10 @@ pub(super) fn soft_descriptor_limit(limits: &[u8]) -> Option<Option<u64>> {
 
 /// Since Linux 6.2 the size of `/proc/PID/fd` is the number of descriptors; before, it is zero.
 fn count_descriptors(directory: &Path) -> io::Result<u64> {
+    // In a copy the size is that of a directory.
+    let is_number = proc_root::is_mounted(directory);
     match std::fs::metadata(directory)?.len() {
-        0 => Ok(std::fs::read_dir(directory)?.count() as u64),
+        open if open == 0 || !is_number => Ok(std::fs::read_dir(directory)?.count() as u64),
         open => Ok(open),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{CollectError, Request, look};
+use super::{CollectError, Request, look, proc_root};
 use crate::model::{QueueRead, Snapshot};
 
 /// Watching longer than this tells nothing more about a queue.
@@ -37,6 +37,7 @@ impl Session {
     /// Takes a look. Only one before which no queue was read waits as a single look does.
     pub fn look(&mut self) -> Result<Snapshot, CollectError> {
         let started = Instant::now();
+        proc_root::has_to_move(&self.request.proc_root)?;
         let earlier = self.earlier(started);
         let mut snapshot = look(&self.request, started, earlier.is_some())?;
         match snapshot.queue_reads.last() {

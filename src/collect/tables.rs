@@ -4,10 +4,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::SourceChoice;
 use super::netlink::{Dumped, NetlinkError, SockDiag};
 use super::places::{Closed, Place, visit};
 use super::proc_tables::ProcTables;
+use super::{SourceChoice, proc_root};
 use crate::kernel::sock_diag::{DumpRequest, RowHead};
 use crate::model::{Inode, Netns, TcpState};
 
@@ -90,7 +90,7 @@ impl Tables<'_> {
             SourceChoice::Proc => None,
             SourceChoice::Auto | SourceChoice::SockDiag => SockDiag::open().ok(),
         };
-        let files = self.proc_root.join("thread-self/net");
+        let files = proc_root::own(self.proc_root).join("net");
         match sock_diag.map(|sock_diag| dump(sock_diag, protocol, on_inode)) {
             Some(Ok(seen)) => Ok(seen),
             // A kernel without sock_diag, or a filter against it.

@@ -1,6 +1,7 @@
 //! One file a command, or a folder: glue between the stages, and nothing else.
 
 mod demo;
+mod doctor;
 mod explain;
 mod inspect;
 mod list;
@@ -31,6 +32,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Explain(options) => explain::run(options),
         Command::Demo(options) => demo::run(options),
         Command::Probe(options) => probe::run(options),
+        Command::Doctor(options) => doctor::run(options),
     }
 }
 

@@ -11,11 +11,13 @@ pub mod fdinfo;
 pub mod mountinfo;
 pub mod netstat;
 pub mod passwd;
+pub mod proc_mount;
 pub mod proc_net_tcp;
 pub mod route;
 pub mod runtime;
 pub mod sock_diag;
 pub mod stat;
+pub mod status;
 pub mod syscall;
 
 /// A file of the kernel was not in the form that its parser understands.

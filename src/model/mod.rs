@@ -11,6 +11,7 @@ mod focus;
 mod namespace;
 mod process;
 mod service;
+mod sight;
 mod snapshot;
 mod socket;
 mod text;
@@ -28,6 +29,10 @@ pub use process::{
     ProcessId, ProcessState, Runtime, SecondLook, SystemCall, Thread,
 };
 pub use service::{Container, ContainerRuntime, Service};
+pub use sight::{
+    Bpf, Capabilities, Confinement, ContainedBy, DeniedProcess, HidePid, NamespacesSeen,
+    PidNamespace, Place, ProcMount, ProcessesSeen, Program, Rights, Sight, SockDiagAnswer,
+};
 pub use snapshot::{
     AcceptedOnPort, CookieSet, FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer,
     QueueRead, Snapshot, SocketCgroup, SocketSource, SynCounters, SynSettings,

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 use serde_json::ser::Formatter;
 
+use super::doctor_json::weakens;
 use super::v1::{
     CauseV1, CgroupV1, CloseWaitV1, CountersV1, CoverageV1, EndpointV1, EvidenceV1, FarEndV1,
     FindingV1, GapV1, HeadV1, HolderV1, HostV1, ListV1, ListenerV1, MovementV1, NamespaceV1,
@@ -149,6 +150,7 @@ fn head(table: &SocketTable<'_>) -> HeadV1 {
                 .gaps
                 .iter()
                 .map(|gap| GapV1 {
+                    weakens: weakens(gap.kind),
                     what: gap.what.clone(),
                     why: gap.why.clone(),
                     needs: gap.needs.clone(),

@@ -4,6 +4,8 @@
 //! `Write`, know the width and whether colour is wanted, and cut no address and no number.
 
 mod coverage;
+mod doctor;
+mod doctor_json;
 mod event;
 mod inspect;
 mod json;
@@ -19,6 +21,8 @@ mod v1;
 mod wrap;
 
 pub use coverage::write_coverage;
+pub use doctor::write_sight;
+pub use doctor_json::write_sight as write_sight_json;
 pub use event::{write_event, write_event_json};
 pub use inspect::write_inspection;
 pub use json::{write_list as write_list_json, write_report as write_report_json};

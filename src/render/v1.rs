@@ -77,6 +77,7 @@ pub(super) struct CoverageV1 {
 
 #[derive(Serialize)]
 pub(super) struct GapV1 {
+    pub(super) weakens: &'static str,
     pub(super) what: String,
     pub(super) why: String,
     pub(super) needs: Option<String>,
