@@ -68,7 +68,10 @@ fn lacks(document: &Value) -> Vec<Value> {
 
 fn ids(document: &Value) -> Vec<&str> {
     let lacks = document["lacks"].as_array().unwrap().iter();
-    lacks.map(|lack| lack["id"].as_str().unwrap()).collect()
+    lacks
+        .filter(|lack| !is_of_the_machine(lack))
+        .map(|lack| lack["id"].as_str().unwrap())
+        .collect()
 }
 
 /// A container's worth of processes: a first one of some user, a server of root's that does not

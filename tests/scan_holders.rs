@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use tcpleak::collect::SourceChoice;
 use tcpleak::join::{FarEnd, Filter};
 use tcpleak::model::{Direction, Fact, FindingId, ProcessId, Subject};
 use tcpleak::report::Report;
@@ -275,6 +276,7 @@ fn a_process_that_vanished_is_counted_and_hides_nobody() {
     let server = case.server_pid().to_string();
     symlink(format!("/proc/{server}"), directory.0.join(&server)).unwrap();
     let snapshot = tcpleak::collect::collect(&tcpleak::collect::Request {
+        source: SourceChoice::Proc, // Of a copy, which this is.
         proc_root: directory.0.clone(),
         ..request()
     });
@@ -327,6 +329,7 @@ fn an_ended_first_thread_and_a_ring_hide_no_holder() {
     let registered = format!("UserFiles:\t1\n    0: socket:[{}]\n", inodes[1]);
     std::fs::write(ring.join("fdinfo/5"), registered).unwrap();
     let snapshot = tcpleak::collect::collect(&tcpleak::collect::Request {
+        source: SourceChoice::Proc, // Of a copy, which this is.
         proc_root: directory.0.clone(),
         ..request()
     });

@@ -18,7 +18,9 @@ pub(super) fn begin(proc_root: &Path) -> Coverage {
     let elsewhere = sight::processes_elsewhere(proc_root, shown, &rights);
     let options = proc_root::options(proc_root);
     let hides = proc_root::hides(proc_root, &options, &rights);
-    let hidden = hides.then(|| sight::hidden_processes(&rights));
+    let gid = options.known().and_then(|options| options.gid);
+    let hidepid = options.map(|options| options.hidepid);
+    let hidden = hides.then(|| sight::hidden_processes(proc_root, &hidepid, gid, &rights));
     coverage.gaps.extend(elsewhere.into_iter().chain(hidden));
     coverage
 }

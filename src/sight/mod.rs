@@ -1,7 +1,7 @@
 //! What a run cannot see, what that costs the diagnosis, and what would show it: pure.
 //!
 //! Each lack has a file: the check that finds it in a [`Sight`], for `doctor`, and the gap that a
-//! scan reports for it. So both say the same. [`need`] is what would help, in words; [`grant`] the
+//! scan reports for it. So both say the same. A [`Need`] is what would help, in words; a [`Grant`] the
 //! command that gives it, in the situation that is at hand.
 
 mod descriptors;
