@@ -310,6 +310,9 @@ pub struct Filter {
     /// it).
     #[arg(long, value_name = "NETNS")]
     pub netns: Vec<NetnsChoice>,
+    /// What to keep, in ss's filter language: state close-wait '( sport = :8080 or dst 10.0.0.0/8 )'.
+    #[arg(value_name = "EXPRESSION")]
+    pub expression: Vec<String>,
 }
 
 /// How to print.

@@ -13,13 +13,14 @@
 //! it from look to look, and [`screen`] shows that on a terminal; [`pages`] are what `explain`
 //! prints; [`record`] keeps a snapshot in a file; [`sight`] says what a run cannot see and what would
 //! show it; [`experiment`] says what one connection more has shown, and [`probe`] opens it;
-//! [`scenario`] puts the kernel into known states for demos and tests.
+//! [`expression`] reads ss's filter language; [`scenario`] puts the kernel into known states for demos and tests.
 
 pub mod cli;
 pub mod collect;
 pub mod commands;
 pub mod diagnose;
 pub mod experiment;
+pub mod expression;
 pub mod history;
 pub mod join;
 pub mod kernel;

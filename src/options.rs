@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli;
-use crate::collect::{Entries, Request, SourceChoice};
+use crate::collect::{self, Entries, Request, SourceChoice};
 use crate::diagnose::Thresholds;
+use crate::expression::{self, Mistake, Regrouped};
 use crate::join::Filter;
 use crate::model::{Focus, NetnsChoice, Severity, TcpState};
 use crate::render::Layout;
@@ -97,13 +98,22 @@ impl cli::Watch {
 
 impl cli::List {
     /// What to collect.
-    pub fn request(&self) -> Request {
-        let states = match (self.listening, &self.state[..]) {
+    pub fn request(&self, filter: &Filter) -> Request {
+        let mut states: Vec<TcpState> = match (self.listening, &self.state[..]) {
             (true, _) => vec![TcpState::Listen],
             (false, []) => TcpState::all().collect(),
             (false, states) => states.to_vec(),
         };
-        let entries = Entries::InStates(states);
+        let mut condition = None;
+        // The kernel leaves out what would be dropped anyway. Where holders decide it does not: those
+        // of a connection that waits to be accepted are its listener's, which need not pass itself.
+        if !filter.asks_for_holders() {
+            condition = filter.condition();
+            if let Some(expression) = &filter.expression {
+                states.retain(|state| expression.states.contains(*state));
+            }
+        }
+        let entries = Entries::InStates { states, condition };
         let netns = self.filter.netns.clone();
         let thresholds = Thresholds::default();
         Request {
@@ -295,19 +305,40 @@ impl From<&cli::Ages> for Thresholds {
     }
 }
 
-impl From<&cli::Filter> for Filter {
-    fn from(typed: &cli::Filter) -> Filter {
-        Filter {
-            ports: typed.port.clone(),
-            pids: typed.pid.clone(),
-            processes: typed.process.clone(),
-            remotes: typed.remote.clone(),
-            containers: typed.container.clone(),
-            units: typed.unit.clone(),
-            pods: typed.pod.clone(),
+impl cli::Filter {
+    /// What is kept, and where its expression may have been meant otherwise.
+    pub fn resolve(&self) -> Result<(Filter, Option<Regrouped>), Mistake> {
+        let text = self.expression.join(" ");
+        let typed = match text.trim() {
+            "" => None,
+            _ => Some(expression::parse(&text, &service)?),
+        };
+        let (expression, regrouped) = match typed {
+            Some(typed) => (Some(typed.expression), typed.regrouped),
+            None => (None, None),
+        };
+        let filter = Filter {
+            ports: self.port.clone(),
+            pids: self.pid.clone(),
+            processes: self.process.clone(),
+            remotes: self.remote.clone(),
+            containers: self.container.clone(),
+            units: self.unit.clone(),
+            pods: self.pod.clone(),
             // Said before anything is read; of a recording, `commands::scan` finds out which.
             netns: Vec::new(),
-        }
+            expression,
+        };
+        Ok((filter, regrouped))
+    }
+}
+
+/// The port of a service, or why there is none.
+fn service(name: &str) -> Result<u16, String> {
+    match collect::tcp_port(name) {
+        Ok(Some(port)) => Ok(port),
+        Ok(None) => Err("/etc/services has no TCP service of that name".to_owned()),
+        Err(error) => Err(format!("/etc/services cannot be read: {error}")),
     }
 }
 

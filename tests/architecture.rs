@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("history", &["report", "join", "model"]),
     ("experiment", &["join", "model"]),
     ("probe", &["collect", "experiment", "model"]),
+    ("expression", &["model"]),
     ("pages", &[]),
     (
         "render",
@@ -41,7 +42,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "options",
         &[
-            "cli", "collect", "diagnose", "join", "model", "render", "screen",
+            "cli",
+            "collect",
+            "diagnose",
+            "expression",
+            "join",
+            "model",
+            "render",
+            "screen",
         ],
     ),
     (

@@ -30,20 +30,23 @@ impl Look {
         started: Instant,
         coverage: &mut Coverage,
     ) -> Result<Look, CollectError> {
-        let (states, focused) = match &request.entries {
+        let (states, condition, focused) = match &request.entries {
             Entries::Suspects | Entries::SuspectsAndAllListeners => (
                 vec![TcpState::Listen, TcpState::CloseWait, TcpState::SynRecv],
                 None,
+                None,
             ),
-            Entries::InStates(states) => (states.clone(), None),
+            Entries::InStates { states, condition } => (states.clone(), condition.as_ref(), None),
             Entries::Focus(focus) => (
                 TcpState::all().collect(),
+                None,
                 Some(Focused::find(*focus, &request.proc_root)?),
             ),
         };
         let mut first = sockets.read(
             &Want {
                 states,
+                condition,
                 ports: None,
                 accepted: true,
             },
@@ -54,7 +57,7 @@ impl Look {
         }
         // A list is of one moment and of these states: further reads would add rows of others.
         let queue_reads = match request.entries {
-            Entries::InStates(_) => Vec::new(),
+            Entries::InStates { .. } => Vec::new(),
             // That two reads of a copy agree says nothing.
             _ if !proc_root::is_mounted(&request.proc_root) => {
                 let read = queues::read_once(sockets, &first, started, coverage)?;

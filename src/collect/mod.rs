@@ -35,6 +35,7 @@ mod proc_tables;
 mod processes;
 mod queues;
 mod rights;
+mod services;
 mod session;
 mod sight;
 mod sockets;
@@ -44,7 +45,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::{Fact, Focus, NetnsChoice, OwnerSource, Snapshot, TcpState, Unknown};
+use crate::model::{Condition, Fact, Focus, NetnsChoice, OwnerSource, Snapshot, TcpState, Unknown};
 use crowded::Crowd;
 use dead_sockets::Hunt;
 use look::Look;
@@ -89,7 +90,12 @@ pub enum Entries {
     /// As [`Entries::Suspects`], with the holders of every listener.
     SuspectsAndAllListeners,
     /// Every entry in these states, with all holders.
-    InStates(Vec<TcpState>),
+    InStates {
+        /// The states.
+        states: Vec<TcpState>,
+        /// What else an entry has to be, as far as the kernel can tell; whoever asks looks again.
+        condition: Option<Condition>,
+    },
     /// What is asked about, in every state, with all holders looked at closely.
     Focus(Focus),
 }
@@ -157,6 +163,7 @@ pub enum CollectError {
 
 pub use netlink::NetlinkError;
 pub use port::{PortWatch, is_local, listeners_elsewhere};
+pub use services::tcp_port;
 pub use session::Session;
 pub use sight::sight;
 
@@ -180,7 +187,7 @@ fn look(
     let all_processes = coverage.owners_complete();
     let places = choice::resolve(&request.netns, &census.namespaces, root)?;
     let mut sockets = Sockets::open(request, &places, &mut coverage)?;
-    let is_list = matches!(request.entries, Entries::InStates(_));
+    let is_list = matches!(request.entries, Entries::InStates { .. });
 
     let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
     let settle = if follows_another {

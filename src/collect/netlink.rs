@@ -322,7 +322,7 @@ mod tests {
         let mut sock_diag = SockDiag::over(script);
         let request = DumpRequest {
             states: vec![TcpState::Listen],
-            ports: None,
+            filter: None,
             details: true,
         };
         let mut rows = 0;

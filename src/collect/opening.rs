@@ -278,7 +278,7 @@ pub(super) fn probe(mut sock_diag: SockDiag) -> Result<SockDiag, NetlinkError> {
     sock_diag.dump(
         &DumpRequest {
             states: Vec::new(),
-            ports: None,
+            filter: None,
             details: false,
         },
         &mut |_| {},

@@ -49,6 +49,7 @@ impl PortWatch {
         let mut coverage = Coverage::default();
         let want = Want {
             states: TcpState::all().collect(),
+            condition: None,
             ports: Some(Ports::from([(self.netns, BTreeSet::from([self.port]))])),
             accepted: true,
         };
@@ -112,6 +113,7 @@ pub fn listeners_elsewhere(request: &Request, port: u16) -> Vec<(Namespace, Sock
     };
     let want = Want {
         states: vec![TcpState::Listen],
+        condition: None,
         ports: None,
         accepted: true,
     };

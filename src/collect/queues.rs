@@ -67,6 +67,7 @@ pub(super) fn read_once(
     let (sockets, accepted) = sockets.read_with_accepted(
         &Want {
             states,
+            condition: None,
             ports: Some(ports),
             accepted: false,
         },

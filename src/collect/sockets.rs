@@ -8,10 +8,10 @@ use super::CollectError;
 use super::netlink::{Dumped, NetlinkError, SockDiag};
 use super::places::Place;
 use super::proc_tables::ProcTables;
-use crate::kernel::sock_diag::{DumpRequest, PortFilter, RowError, RowHead, parse_row};
+use crate::kernel::sock_diag::{ByteCode, DumpRequest, RowError, RowHead, parse_row};
 use crate::model::{
-    AcceptedOnPort, CookieSet, Coverage, Gap, GapKind, Namespace, Netns, SocketEntry, SocketSource,
-    TcpState, count_of,
+    AcceptedOnPort, Condition, CookieSet, Coverage, Gap, GapKind, Namespace, Netns, SocketEntry,
+    SocketSource, TcpState, count_of,
 };
 
 /// The open sources of socket entries, one for each namespace that has any.
@@ -46,9 +46,12 @@ impl Reader {
 }
 
 /// Which entries are wanted.
-pub(super) struct Want {
+pub(super) struct Want<'a> {
     /// In these states.
     pub(super) states: Vec<TcpState>,
+    /// Those that pass this, as far as the kernel can tell; others may come too. Not for what a
+    /// queue is accounted from: a connection that is left out would pass for one that is gone.
+    pub(super) condition: Option<&'a Condition>,
     /// On these local ports, if given; then ESTABLISHED rows only while nobody has accepted them.
     pub(super) ports: Option<Ports>,
     /// Those that were accepted too.
@@ -64,6 +67,7 @@ pub(super) type Ports = BTreeMap<Netns, BTreeSet<u16>>;
 /// What is wanted of one namespace.
 struct WantHere<'a> {
     states: &'a [TcpState],
+    condition: Option<&'a Condition>,
     ports: Option<&'a BTreeSet<u16>>,
     accepted: bool,
 }
@@ -94,7 +98,7 @@ impl Sockets {
     /// stay incomplete, and tables of other namespaces that cannot be read are gaps.
     pub(super) fn read(
         &mut self,
-        want: &Want,
+        want: &Want<'_>,
         coverage: &mut Coverage,
     ) -> Result<Vec<SocketEntry>, CollectError> {
         let (rows, _) = self.read_with_accepted(want, coverage)?;
@@ -105,7 +109,7 @@ impl Sockets {
     /// table has cookies.
     pub(super) fn read_with_accepted(
         &mut self,
-        want: &Want,
+        want: &Want<'_>,
         coverage: &mut Coverage,
     ) -> Result<RowsAndAccepted, CollectError> {
         let mut all = Rows::default();
@@ -120,6 +124,7 @@ impl Sockets {
             }
             let want = WantHere {
                 states: &want.states,
+                condition: want.condition,
                 ports,
                 accepted: want.accepted,
             };
@@ -205,9 +210,10 @@ impl Table {
         match &mut self.reader {
             Reader::SockDiag(sock_diag) => {
                 let mut seen = HashSet::new();
+                let on_ports = || ByteCode::of_local_ports(want.ports?.iter().copied());
                 let request = DumpRequest {
                     states: want.states.to_vec(),
-                    ports: PortFilter::new(want.ports.into_iter().flatten().copied()),
+                    filter: want.condition.and_then(ByteCode::of).or_else(on_ports),
                     details: true,
                 };
                 let Rows {

@@ -107,7 +107,7 @@ fn dump(
 ) -> Result<Seen, TableError> {
     let request = DumpRequest {
         states: TcpState::all().chain([BOUND_INACTIVE]).collect(),
-        ports: None,
+        filter: None,
         details: false,
     };
     let mut on_row = |row: &[u8]| {

@@ -59,7 +59,8 @@ fn show(case: &'static Scenario, options: &cli::Demo) -> anyhow::Result<ExitCode
         bail!("the demo's command line is not a scan");
     };
     scan.output.color = options.output.color;
-    let status = super::scan::show(&collect(&scan.request())?, &scan)?;
+    let filter = super::filter(&scan.filter)?;
+    let status = super::scan::show(&collect(&scan.request())?, &scan, filter)?;
     if options.keep {
         writeln!(io::stderr(), "\nThe case stays as it is until Ctrl-C.")?;
         loop {

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use crate::cli;
 use crate::collect::collect;
-use crate::join::{Filter, SocketTable};
+use crate::join::SocketTable;
 use crate::render;
 
 pub(super) fn run(options: &cli::List) -> anyhow::Result<ExitCode> {
-    let snapshot = collect(&options.request())?;
+    let filter = super::filter(&options.filter)?;
+    let snapshot = collect(&options.request(&filter))?;
     let mut table = SocketTable::new(&snapshot);
-    let filter = Filter::from(&options.filter);
     if !filter.is_empty() {
         table.retain(&filter);
     }

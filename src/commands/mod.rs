@@ -10,13 +10,14 @@ mod scan;
 mod watch;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{self, Cli, Command};
+use crate::join::Filter;
 use crate::model::{Coverage, printable};
 use crate::options;
 use crate::record::Recording;
@@ -42,6 +43,16 @@ fn note(coverage: &Coverage) {
     let stderr = io::stderr();
     let width = options::width(&stderr);
     let _ = render::write_coverage(&mut stderr.lock(), coverage, width);
+}
+
+/// What is to be kept. Says on standard error where that may have been meant otherwise.
+fn filter(typed: &cli::Filter) -> anyhow::Result<Filter> {
+    let (filter, regrouped) = typed.resolve()?;
+    if let Some(regrouped) = regrouped {
+        // If that is closed nobody wants to know.
+        let _ = writeln!(io::stderr(), "tcpleak: {regrouped}");
+    }
+    Ok(filter)
 }
 
 /// Opens what `--save` wrote; `-` is standard input.

@@ -16,6 +16,7 @@ use crate::render;
 use crate::report::{Outcome, Report};
 
 pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
+    let filter = super::filter(&options.filter)?;
     let snapshot = match &options.from {
         Some(path) => read(path)?,
         None => collect(&options.request())?,
@@ -29,12 +30,15 @@ pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
         }
         record::save(&snapshot, path).with_context(|| format!("cannot write {}", shown(path)))?;
     }
-    show(&snapshot, options)
+    show(&snapshot, options, filter)
 }
 
 /// Diagnoses a snapshot, prints the report, and maps it to an exit status.
-pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<ExitCode> {
-    let mut filter = Filter::from(&options.filter);
+pub(super) fn show(
+    snapshot: &Snapshot,
+    options: &cli::Scan,
+    mut filter: Filter,
+) -> anyhow::Result<ExitCode> {
     if options.from.is_some() {
         filter.netns.clone_from(&options.filter.netns);
         let is_there = |choice: &&NetnsChoice| snapshot.namespaces.iter().any(|n| choice.takes(n));

@@ -7,8 +7,8 @@ use std::str::FromStr;
 
 use super::{CloseWait, Holder, Listener, SocketTable, service_of};
 use crate::model::{
-    Focus, Namespace, Netns, NetnsChoice, Process, ProcessId, Service, Snapshot, SocketEntry,
-    TcpState,
+    Condition, End, Expression, Focus, Namespace, Netns, NetnsChoice, Prefix, Process, ProcessId,
+    Service, Snapshot, SocketEntry, TcpState,
 };
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
@@ -17,8 +17,8 @@ use crate::model::{
 /// holder.
 ///
 /// What is said about a process and not about its sockets passes by its pid, name and cgroup. A
-/// socket in no table has no addresses: with ports, remote addresses or namespaces given, the
-/// process passes only if it is known to hold a socket that does.
+/// socket in no table has no addresses: with ports, remote addresses, namespaces or an expression
+/// given, the process passes only if it is known to hold a socket that does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Local or remote ports.
@@ -37,6 +37,10 @@ pub struct Filter {
     pub units: Vec<String>,
     /// Beginnings of uids of Kubernetes pods that holders are in.
     pub pods: Vec<String>,
+    /// What the rows have to be. A listener passes by its own row or by that of a connection that
+    /// waits in its queue, which is shown whole: a filter must not make a queue look shorter than
+    /// it is, nor what waits in it gone.
+    pub expression: Option<Expression>,
 }
 
 /// `ADDR`, `ADDR/LEN`, `ADDR:PORT`, `[ADDR6]:PORT`, `ADDR/LEN:PORT`.
@@ -83,6 +87,26 @@ impl Filter {
         }
     }
 
+    /// Whether holders decide, and not the rows alone.
+    pub fn asks_for_holders(&self) -> bool {
+        !self.pids.is_empty() || !self.processes.is_empty() || self.asks_for_services()
+    }
+
+    /// What a row has to be to be kept, as far as the row itself tells: for the kernel, which then
+    /// gives fewer. `None` if it may be anything.
+    pub fn condition(&self) -> Option<Condition> {
+        let any = |of: Vec<Condition>| (!of.is_empty()).then_some(Condition::Any(of));
+        let either_end = |ports: &RangeInclusive<u16>| {
+            [End::Local, End::Remote].map(|end| Condition::Port(end, ports.clone()))
+        };
+        let ports = any(self.ports.iter().flat_map(either_end).collect());
+        let remotes = any(self.remotes.iter().map(RemotePattern::condition).collect());
+        let expression = self.expression.as_ref();
+        let typed = expression.and_then(|expression| expression.condition.clone());
+        let all: Vec<Condition> = [ports, remotes, typed].into_iter().flatten().collect();
+        (!all.is_empty()).then_some(Condition::All(all))
+    }
+
     /// The namespaces that are kept; `None` for all.
     pub(super) fn namespaces(&self, snapshot: &Snapshot) -> Option<HashSet<Netns>> {
         let is_chosen = |one: &&Namespace| self.netns.iter().any(|choice| choice.takes(one));
@@ -98,6 +122,18 @@ impl Filter {
         self.takes_port(listener.entry.local.port())
             && self.takes_holders(&listener.holders, listener.entry, table)
             && (self.remotes.is_empty() || remote())
+            && self.takes_queue(listener)
+    }
+
+    fn takes_queue(&self, listener: &Listener<'_>) -> bool {
+        let mut children = listener.children.iter();
+        self.takes_expression(listener.entry)
+            || children.any(|child| self.takes_expression(child.entry))
+    }
+
+    fn takes_expression(&self, row: &SocketEntry) -> bool {
+        let expression = self.expression.as_ref();
+        expression.is_none_or(|expression| expression.takes(row))
     }
 
     /// `is_queued` says that it waits at a listener that passed: a queued connection has no holder, and
@@ -123,7 +159,9 @@ impl Filter {
 
     pub(super) fn takes_addresses(&self, row: &SocketEntry) -> bool {
         let remote_port = row.state != TcpState::Listen && self.takes_port(row.remote.port());
-        (self.takes_port(row.local.port()) || remote_port) && self.takes_remote(row.remote)
+        (self.takes_port(row.local.port()) || remote_port)
+            && self.takes_remote(row.remote)
+            && self.takes_expression(row)
     }
 
     fn takes_port(&self, port: u16) -> bool {
@@ -185,8 +223,10 @@ impl Filter {
         process: Option<&Process>,
         holds_what_passes: bool,
     ) -> bool {
-        let by_addresses =
-            !self.ports.is_empty() || !self.remotes.is_empty() || !self.netns.is_empty();
+        let by_addresses = !self.ports.is_empty()
+            || !self.remotes.is_empty()
+            || !self.netns.is_empty()
+            || self.expression.is_some();
         (self.pids.is_empty() || self.pids.contains(&id.pid))
             && (self.processes.is_empty() || self.takes_name(process))
             && (!self.asks_for_services()
@@ -209,6 +249,21 @@ impl Filter {
 }
 
 impl RemotePattern {
+    fn condition(&self) -> Condition {
+        let prefix = Prefix {
+            address: self.address,
+            length: self.prefix,
+        };
+        let address = Condition::Address(End::Remote, prefix);
+        match self.port {
+            Some(port) => {
+                let port = Condition::Port(End::Remote, port..=port);
+                Condition::All(vec![address, port])
+            }
+            None => address,
+        }
+    }
+
     fn matches(&self, remote: SocketAddr) -> bool {
         let bits = |ip: IpAddr| match ip {
             IpAddr::V4(ip) => (u128::from(ip.to_bits()) << 96, true),

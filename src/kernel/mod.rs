@@ -15,6 +15,7 @@ pub mod proc_mount;
 pub mod proc_net_tcp;
 pub mod route;
 pub mod runtime;
+pub mod services;
 pub mod sock_diag;
 pub mod stat;
 pub mod status;

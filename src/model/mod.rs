@@ -5,6 +5,7 @@
 
 mod coverage;
 mod descriptors;
+mod expression;
 mod fact;
 mod finding;
 mod focus;
@@ -18,6 +19,7 @@ mod text;
 
 pub use coverage::{Coverage, Gap, GapKind};
 pub use descriptors::{CrowdedProcess, DeadSocketSearch, DescriptorKind, Holdings};
+pub use expression::{Condition, End, Expression, Prefix, States};
 pub use fact::{Fact, Unknown};
 pub use finding::{
     CauseId, CauseVerdict, Confidence, Evidence, Finding, FindingId, Severity, Subject,

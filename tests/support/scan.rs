@@ -39,7 +39,10 @@ pub(crate) fn request() -> Request {
 pub(crate) fn every_socket(source: SourceChoice) -> Request {
     Request {
         source,
-        entries: Entries::InStates(TcpState::all().collect()),
+        entries: Entries::InStates {
+            states: TcpState::all().collect(),
+            condition: None,
+        },
         ..request()
     }
 }

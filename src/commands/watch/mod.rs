@@ -43,6 +43,7 @@ use wish::Wishes;
 const FAILURES_AT_MOST: u32 = 2;
 
 pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
+    let mut filter = super::filter(&options.filter)?;
     let (wish, wishes) = Wishes::new();
     // Where the terminal cannot be had, lines are better than nothing.
     let tty = options.screen().then(Tty::enter).and_then(Result::ok);
@@ -79,7 +80,6 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         Some((program, arguments)) => Some(Hook::new(program, arguments, desk)?),
         None => None,
     };
-    let mut filter = Filter::from(&options.filter);
     if options.from.is_some() {
         filter.netns.clone_from(&options.filter.netns);
     }

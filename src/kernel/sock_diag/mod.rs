@@ -4,14 +4,14 @@
 //! length and without a copy, since the crate's parser fails a whole message when one attribute is
 //! shorter than the struct it knows (an older kernel's `tcp_info`, say).
 
+mod byte_code;
 mod message;
-mod port_filter;
 mod request;
 mod row;
 mod tcp_info;
 
+pub use byte_code::ByteCode;
 pub use message::{Messages, Payload};
-pub use port_filter::PortFilter;
 pub use request::{DumpRequest, RequestForm, exact_request};
 pub use row::{RowError, RowHead, parse_row};
 pub use tcp_info::parse_tcp_info;

@@ -6,7 +6,7 @@ use netlink_packet_core::{Emitable, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DIAG_BY_FAMILY};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 
-use super::{PortFilter, TCPDIAG_GETSOCK};
+use super::{ByteCode, TCPDIAG_GETSOCK};
 use crate::model::{Family, TcpState};
 
 /// Which dump request the kernel is sent.
@@ -25,8 +25,8 @@ pub enum RequestForm {
 pub struct DumpRequest {
     /// The states of which rows are wanted.
     pub states: Vec<TcpState>,
-    /// Only rows with one of these ports, if given.
-    pub ports: Option<PortFilter>,
+    /// Only rows that this takes, if given.
+    pub filter: Option<ByteCode>,
     /// With `tcp_info` and the other attributes that have to be asked for.
     pub details: bool,
 }
@@ -79,12 +79,8 @@ impl DumpRequest {
                 (TCPDIAG_GETSOCK, body)
             }
         };
-        if let Some(ports) = &self.ports {
-            push_attribute(
-                &mut attributes,
-                INET_DIAG_REQ_BYTECODE,
-                &ports.to_bytecode(),
-            );
+        if let Some(filter) = &self.filter {
+            push_attribute(&mut attributes, INET_DIAG_REQ_BYTECODE, filter.bytes());
         }
         let flags = NLM_F_REQUEST | NLM_F_DUMP;
         message(kind, flags, sequence, &body, &attributes)
@@ -177,7 +173,7 @@ mod tests {
     fn both_forms_have_the_kernels_layout() {
         let request = DumpRequest {
             states: vec![TcpState::Listen, TcpState::CloseWait],
-            ports: None,
+            filter: None,
             details: true,
         };
         let legacy = request.to_bytes(RequestForm::BothFamilies, 9);
