@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 
 use tcpleak::diagnose::Thresholds;
+use tcpleak::expression;
 use tcpleak::join::{Filter, RemotePattern};
-use tcpleak::kernel::sock_diag::{Messages, Payload, RowHead, parse_row};
+use tcpleak::kernel::sock_diag::{ByteCode, Messages, Payload, RowHead, parse_row};
 use tcpleak::kernel::{
-    cgroup, fd_link, fdinfo, mountinfo, netstat, passwd, proc_net_tcp, route, runtime, stat,
-    syscall,
+    cgroup, fd_link, fdinfo, mountinfo, netstat, passwd, proc_net_tcp, route, runtime, services,
+    stat, syscall,
 };
 use tcpleak::model::{Focus, Netns, TcpState, printable};
 use tcpleak::record::{self, Entry, Recording};
@@ -34,6 +35,7 @@ pub(crate) const TARGETS: &[Target] = &[
     ("snapshot", snapshot),
     ("recording", recording),
     ("words", words),
+    ("expression", expression),
 ];
 
 /// A datagram from the netlink socket: messages, rows and their attributes.
@@ -114,6 +116,7 @@ fn small(bytes: &[u8]) {
     let _ = fd_link::netns_inode(bytes);
     let _ = route::is_local(bytes);
     let _ = passwd::user_name(bytes, 0);
+    let _ = services::tcp_port(bytes, "http");
     let _ = runtime::by_exe(bytes);
     let _ = runtime::by_maps(bytes);
     let _ = runtime::is_go(bytes);
@@ -185,3 +188,33 @@ fn words(bytes: &[u8]) {
     }
     let _ = text.parse::<RemotePattern>();
 }
+
+/// Trailing words in ss's filter language.
+fn expression(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let services = |name: &str| match name {
+        "http" => Ok(80),
+        _ => Err("no such service".to_owned()),
+    };
+    match expression::parse(text, &services) {
+        Ok(typed) => {
+            let row = proc_net_tcp::parse_row(ROW, 2, Netns(1)).expect("a row");
+            let _ = typed.expression.takes(&row);
+            if let Some(condition) = &typed.expression.condition {
+                let _ = condition.takes(&row);
+                let _ = ByteCode::of(condition);
+            }
+        }
+        Err(mistake) => {
+            let shown = mistake.to_string();
+            assert!(shown.ends_with('^'), "{shown:?}");
+            assert!(!shown.replace('\n', "").chars().any(char::is_control));
+        }
+    }
+}
+
+/// A connection between 127.0.0.1:8080 and 127.0.0.9:40000.
+const ROW: &[u8] =
+    b"1: 0100007F:1F90 0900007F:9C40 01 00000000:00000000 00:00000000 00000000 0 0 7";

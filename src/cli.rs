@@ -310,7 +310,12 @@ pub struct Filter {
     /// it).
     #[arg(long, value_name = "NETNS")]
     pub netns: Vec<NetnsChoice>,
-    /// What to keep, in ss's filter language: state close-wait '( sport = :8080 or dst 10.0.0.0/8 )'.
+    /// What to keep, in ss's filter language.
+    ///
+    /// Such as: state close-wait '( sport = :8080 or dst 10.0.0.0/8:5432 )'. States come first: state
+    /// or exclude, with a state, all, connected, synchronized, bucket or big. Then conditions: src or
+    /// dst with [ADDR][/LEN][:PORT]; sport or dport with =, !=, <, <=, > or >= and a port, its name or
+    /// a range; dev with an index; combined by not, and, or and parentheses. See tcpleak(1).
     #[arg(value_name = "EXPRESSION")]
     pub expression: Vec<String>,
 }

@@ -8,13 +8,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde_json::json;
-use socket2::{SockFilter, SockRef};
 
 use support::clock::eventually;
 use support::command::{at_port, tcpleak};
 use support::in_own_namespace;
 use support::scan::{LOWERED, every_socket, only, report, request, scan};
-use support::sockets::{LOOPBACK, connection, listen_at};
+use support::sockets::{LOOPBACK, connection, hear_only_syns, listen_at};
 use tcpleak::collect::{Session, SourceChoice, collect};
 use tcpleak::history::{Event, EventKind, History, SOCKETS_AT_MOST};
 use tcpleak::join::Filter;
@@ -27,23 +26,6 @@ fn deaf_listener() -> TcpListener {
     let listener = listen_at(LOOPBACK).backlog(LIMIT.into()).open().unwrap();
     hear_only_syns(&listener);
     listener
-}
-
-/// Lets no handshake with a listener end. A classic BPF program on a TCP socket sees packets from their
-/// TCP header on (`tcp_filter`, `net/ipv4/tcp_ipv4.c`).
-fn hear_only_syns(listener: &TcpListener) {
-    const LOAD_BYTE: u16 = 0x30;
-    const JUMP_IF_SET: u16 = 0x45;
-    const RETURN: u16 = 0x06;
-    const FLAGS: u32 = 13;
-    const SYN: u32 = 0x02;
-    let only_syn = [
-        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
-        SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-        SockFilter::new(RETURN, 0, 0, 0),
-    ];
-    SockRef::from(listener).attach_filter(&only_syn).unwrap();
 }
 
 /// Clients that have sent a SYN, and wait for no answer.

@@ -122,6 +122,7 @@ for name, content in [
     ("socket", b"socket:[81234]"), ("netns", b"net:[4026531840]"),
     ("passwd", b"root:x:0:0:root:/root:/bin/sh\n"), ("exe", b"/usr/bin/python3.11"),
     ("maps", b"7f00-7f01 r-xp 00000000 fe:00 1 /usr/lib/jvm/lib/server/libjvm.so\n"),
+    ("services", b"http\t\t80/tcp\twww # WorldWideWeb\nntp 123/udp\n"),
     ("name", b"\x1b[2Jevil\n\xc2\x9b\xff\xe2\x80\xae"),
 ]:
     write("small", name, content)
@@ -131,3 +132,13 @@ for name, content in [
     ("prefix", b"10.0.0.0/8:443"),
 ]:
     write("words", name, content)
+for name, content in [
+    ("states", "state close-wait exclude listening sport = :8080"),
+    ("group", "not ( sport = :http or dport >= 5432 ) && dst 10.0.0.0/8:8000-8099"),
+    ("ipv6", "dst [::ffff:10.0.0.1/128]:80 | src fd00::/16:80 dev != 2"),
+    ("tight", "!(sport=:80||dst!=inet:127/8)"),
+    ("mixed", "sport = :80 or dport = :80 and dst 127.0.0.5"),
+    ("mistake", "dst 2001:db8::1:80 \u6f22\u5b57"),
+    ("quoted", "\\( sport = 0x50 \\)"),
+]:
+    write("expression", name, content.encode())

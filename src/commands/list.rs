@@ -23,6 +23,7 @@ pub(super) fn run(options: &cli::List) -> anyhow::Result<ExitCode> {
     }
     stdout.flush()?;
     drop(stdout);
+    super::note_unread(&filter, &snapshot);
     super::note(&snapshot.coverage);
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ use anyhow::Context;
 
 use crate::cli::{self, Cli, Command};
 use crate::join::Filter;
-use crate::model::{Coverage, printable};
+use crate::model::{Coverage, Snapshot, printable};
 use crate::options;
 use crate::record::Recording;
 use crate::render;
@@ -54,6 +54,18 @@ fn filter(typed: &cli::Filter) -> anyhow::Result<Filter> {
     }
     Ok(filter)
 }
+
+/// Says on standard error where `filter` asks for what was not read.
+fn note_unread(filter: &Filter, snapshot: &Snapshot) {
+    if filter.asks_for_unread_devices(snapshot) {
+        // If that is closed nobody wants to know.
+        let _ = writeln!(io::stderr(), "tcpleak: {NO_DEVICES}");
+    }
+}
+
+/// What is said of a condition on devices without sock_diag.
+const NO_DEVICES: &str = "filter: dev: /proc/net/tcp does not tell to which device a socket is \
+    bound; what was read there passes as bound to none";
 
 /// Opens what `--save` wrote; `-` is standard input.
 fn open(path: &Path) -> anyhow::Result<Recording<Box<dyn BufRead>>> {

@@ -55,6 +55,7 @@ pub(super) fn show(
     }
     stdout.flush()?;
     drop(stdout);
+    super::note_unread(&filter, snapshot);
     super::note(&snapshot.coverage);
     Ok(match report.outcome(options.fail_on.into()) {
         Outcome::Found => ExitCode::from(1),

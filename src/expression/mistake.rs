@@ -39,8 +39,8 @@ impl fmt::Display for Regrouped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "filter: taken from left to right, as ss does: what stands before this 'and' is one \
-             group (man 8 ss says otherwise; parentheses make it plain)\n{}",
+            "filter: read from left to right, as ss reads it: all that stands before this place is \
+             one group. Its manual page says otherwise; parentheses make it plain.\n{}",
             self.0
         )
     }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use super::{CloseWait, Holder, Listener, SocketTable, service_of};
 use crate::model::{
     Condition, End, Expression, Focus, Namespace, Netns, NetnsChoice, Prefix, Process, ProcessId,
-    Service, Snapshot, SocketEntry, TcpState,
+    Service, Snapshot, SocketEntry, SocketSource, TcpState,
 };
 
 /// What to keep. An empty list lets everything through; a socket has to pass all of them.
@@ -90,6 +90,16 @@ impl Filter {
     /// Whether holders decide, and not the rows alone.
     pub fn asks_for_holders(&self) -> bool {
         !self.pids.is_empty() || !self.processes.is_empty() || self.asks_for_services()
+    }
+
+    /// Whether it asks for something that rows of this snapshot do not tell: the device that a socket
+    /// is bound to is not in `/proc/net/tcp`, where every socket passes for one that is bound to none.
+    pub fn asks_for_unread_devices(&self, snapshot: &Snapshot) -> bool {
+        let expression = self.expression.as_ref();
+        let condition = expression.and_then(|expression| expression.condition.as_ref());
+        let mut sources = snapshot.namespaces.iter().map(|one| one.source.known());
+        condition.is_some_and(Condition::asks_for_device)
+            && sources.any(|source| source == Some(&SocketSource::ProcNetTcp))
     }
 
     /// What a row has to be to be kept, as far as the row itself tells: for the kernel, which then

@@ -106,6 +106,18 @@ impl FromIterator<TcpState> for States {
 }
 
 impl Condition {
+    /// Whether it asks for the device, which `/proc/net/tcp` does not tell.
+    pub fn asks_for_device(&self) -> bool {
+        match self {
+            Condition::All(several) | Condition::Any(several) => {
+                several.iter().any(Condition::asks_for_device)
+            }
+            Condition::Not(other) => other.asks_for_device(),
+            Condition::Device(_) => true,
+            Condition::Address(..) | Condition::Port(..) => false,
+        }
+    }
+
     /// Whether the row passes.
     pub fn takes(&self, row: &SocketEntry) -> bool {
         match self {

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, ipproto, sockopt};
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 
 use super::clock::{TIME_LIMIT, eventually};
 
@@ -130,6 +130,49 @@ pub(crate) fn connection(listener: &TcpListener) -> (TcpStream, TcpStream) {
     accepted.set_nonblocking(false).unwrap();
     limit_in_time(&accepted);
     (client, accepted)
+}
+
+/// A client at an address of its own.
+pub(crate) fn connect_from(from: SocketAddr, to: SocketAddr) -> TcpStream {
+    let family = match to {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    let client = rustix::net::socket_with(family, kind, flags, None).unwrap();
+    rustix::net::bind(&client, &from).unwrap();
+    let client = TcpStream::from(client);
+    limit_in_time(&client);
+    rustix::net::connect(&client, &to).unwrap();
+    client
+}
+
+/// A connection from `from` to an address of the listener: the client's end, then the accepted one.
+pub(crate) fn connection_from(
+    from: SocketAddr,
+    listener: &TcpListener,
+    to: SocketAddr,
+) -> (TcpStream, TcpStream) {
+    let client = connect_from(from, to);
+    let (accepted, _) = listener.accept().unwrap();
+    (client, accepted)
+}
+
+/// Lets no handshake with a listener end. A classic BPF program on a TCP socket sees packets from their
+/// TCP header on (`tcp_filter`, `net/ipv4/tcp_ipv4.c`).
+pub(crate) fn hear_only_syns(listener: &TcpListener) {
+    const LOAD_BYTE: u16 = 0x30;
+    const JUMP_IF_SET: u16 = 0x45;
+    const RETURN: u16 = 0x06;
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    let only_syn = [
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(JUMP_IF_SET, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ];
+    SockRef::from(listener).attach_filter(&only_syn).unwrap();
 }
 
 /// Sends, and waits until it has arrived and was acknowledged.

@@ -142,6 +142,11 @@ impl Watch<'_> {
             let took = match look.taken {
                 Taken::Snapshot(snapshot) => {
                     failures = 0;
+                    if self.history.totals().looks == 0
+                        && self.filter.asks_for_unread_devices(&snapshot)
+                    {
+                        self.view.note(super::NO_DEVICES);
+                    }
                     let thresholds = self.options.thresholds();
                     let mut report = Report::new(&snapshot, &thresholds, &self.filter);
                     let events = self.history.look(at, &mut report);

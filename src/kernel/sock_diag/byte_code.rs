@@ -18,6 +18,10 @@ pub struct ByteCode(Vec<u8>);
 /// row would run through all of it. Then the caller asks for all rows and drops what it does not want.
 pub(crate) const PORTS_AT_MOST: usize = 32;
 
+/// Bytes of the longest program: half of what its offsets reach, and of what an attribute holds. The
+/// kernel's auditor walks all of it again for each jump.
+const LONGEST: usize = 32 * 1024;
+
 const OP_JUMP: u8 = 1;
 const OP_LOCAL_AT_LEAST: u8 = 2;
 const OP_LOCAL_AT_MOST: u8 = 3;
@@ -41,13 +45,13 @@ impl ByteCode {
         ByteCode::of(&Condition::Any(ports.collect()))
     }
 
-    /// Takes every row that `condition` takes, and no other if the kernel can tell. What it
-    /// cannot tell on every release (devices) stands in no program; `None` if nothing is left, or the
-    /// program is too long for its offsets.
+    /// Takes every row that `condition` takes, and no other. Devices, which not every
+    /// release can tell, stand in no program: more rows pass, then. `None` if nothing is left, or the
+    /// program is too long.
     pub fn of(condition: &Condition) -> Option<ByteCode> {
         let mut parts = Vec::new();
         each_part(condition, &mut |part| {
-            if kernel_can_tell(part) {
+            if !part.asks_for_device() {
                 parts.push(part);
             }
         });
@@ -74,15 +78,6 @@ fn each_part<'a>(condition: &'a Condition, on_part: &mut dyn FnMut(&'a Condition
     match condition {
         Condition::All(all) => all.iter().for_each(|one| each_part(one, on_part)),
         part => on_part(part),
-    }
-}
-
-fn kernel_can_tell(condition: &Condition) -> bool {
-    match condition {
-        Condition::All(several) | Condition::Any(several) => several.iter().all(kernel_can_tell),
-        Condition::Not(other) => kernel_can_tell(other),
-        Condition::Address(..) | Condition::Port(..) => true,
-        Condition::Device(_) => false,
     }
 }
 
@@ -149,7 +144,7 @@ impl Program {
                 self.compare(code, address_operand(prefix), no);
                 self.jump(yes, next);
             }
-            // It is in no program (`kernel_can_tell`).
+            // It is in no program.
             Condition::Device(_) => self.jump(yes, next),
         }
     }
@@ -187,7 +182,7 @@ impl Program {
         }
     }
 
-    /// The bytes, with all offsets; `None` if one does not fit, or there are no operations.
+    /// The bytes, with all offsets; `None` if they are too many, or none.
     fn link(&self) -> Option<Vec<u8>> {
         let mut starts = Vec::with_capacity(self.ops.len() + 1);
         let mut end = 0;
@@ -207,7 +202,7 @@ impl Program {
             code.extend(no.to_ne_bytes());
             code.extend(&op.operand);
         }
-        (!code.is_empty()).then_some(code)
+        (!code.is_empty() && code.len() <= LONGEST).then_some(code)
     }
 }
 
@@ -387,8 +382,8 @@ mod tests {
     }
 
     #[test]
-    fn a_program_too_long_for_its_offsets_is_none() {
-        let addresses = (0..3000_u32).map(|number| {
+    fn a_program_that_is_too_long_is_none() {
+        let addresses = (0..2000_u32).map(|number| {
             let address = IpAddr::from(number.to_be_bytes());
             let prefix = Prefix {
                 address,
@@ -396,6 +391,6 @@ mod tests {
             };
             Condition::Address(End::Remote, prefix)
         });
-        assert_eq!(ByteCode::of(&Condition::Any(addresses.collect())), None);
+        assert!(ByteCode::of(&Condition::Any(addresses.collect())).is_none());
     }
 }
