@@ -153,6 +153,16 @@ fn java_with_an_exhausted_pool() {
     assert!(why.contains("futex"), "{why}");
 }
 
+/// How many descriptors a process has in its epoll sets.
+fn registrations(pid: &str) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    let files = files.into_iter().flatten().flatten();
+    files
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+        .map(|text| text.matches("tfd:").count())
+        .sum()
+}
+
 #[test]
 fn nginx_whose_workers_are_stopped() {
     let Some(_namespace) = in_own_namespace() else {
@@ -171,12 +181,14 @@ fn nginx_whose_workers_are_stopped() {
         return;
     };
     wait_until_accepting(ADDRESS);
-    let workers = eventually("two workers", || {
+    // Each with the listener in its epoll set, and the channel from the master.
+    let workers = eventually("two workers that accept", || {
         let pid = master.pid();
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let children = children.unwrap();
         let children = children.split_whitespace();
         let workers: Vec<Pid> = children
+            .filter(|child| registrations(child) >= 2)
             .filter_map(|child| Pid::from_raw(child.parse().ok()?))
             .collect();
         (workers.len() == 2).then_some(workers)
