@@ -12,6 +12,7 @@ pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod house;
 mod namespace;
+pub(crate) mod random;
 pub(crate) mod scan;
 pub(crate) mod sockets;
 
