@@ -13,6 +13,7 @@ pub(crate) mod command;
 pub(crate) mod house;
 mod namespace;
 pub(crate) mod random;
+pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod sockets;
 

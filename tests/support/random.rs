@@ -20,7 +20,8 @@ impl Random {
 
     /// One of `0..end`. That small numbers come a little more often does not matter here.
     pub(crate) fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
+        let chosen = self.next() % end.max(1) as u64;
+        usize::try_from(chosen).expect("less than `end`")
     }
 
     /// One of `least..=most`.

@@ -17,11 +17,7 @@
     clippy::disallowed_methods,
     reason = "limits how long all mixes may take"
 )]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program that prints its result"
-)]
+#![expect(clippy::print_stdout, reason = "a program that prints its result")]
 
 mod churn;
 mod mix;
