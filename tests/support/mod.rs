@@ -14,6 +14,8 @@ pub(crate) mod command;
 pub(crate) mod house;
 pub(crate) mod named;
 mod namespace;
+pub(crate) mod random;
+pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod sockets;
 
