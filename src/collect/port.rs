@@ -58,6 +58,7 @@ impl PortWatch {
             after,
             sockets,
             accepted: None,
+            freed: None,
         }))
     }
 
