@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::{Socket, SocketAddr as KernelAddress, protocols::NETLINK_SOCK_DIAG};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
@@ -76,6 +76,10 @@ impl SockDiag {
         // an answer lost, never one that is late.
         const SILENCE: Duration = Duration::from_secs(5);
         let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(NetlinkError::Open)?;
+        // Then only the kernel's messages arrive (`netlink_getsockbyportid`, `af_netlink.c`), and
+        // nobody else can answer in its place.
+        let kernel = KernelAddress::new(0, 0);
+        socket.connect(&kernel).map_err(NetlinkError::Open)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(SILENCE))
             .map_err(|error| NetlinkError::Open(error.into()))?;
         Ok(SockDiag::over(socket))
@@ -158,8 +162,10 @@ impl<T: Transport> SockDiag<T> {
         loop {
             let length = self.receive()?;
             for message in Messages::new(&self.buffer[..length]) {
+                // Whatever it was, it may have been a row.
+                interrupted |= message.payload == Payload::Lost;
                 // An answer to a request that was given up before.
-                if message.sequence != self.sequence && message.payload != Payload::Other {
+                if message.sequence != self.sequence {
                     continue;
                 }
                 interrupted |= message.interrupted;
@@ -170,7 +176,7 @@ impl<T: Transport> SockDiag<T> {
                     Payload::Done(errno) | Payload::Error(errno) => {
                         return Err(NetlinkError::Refused(io::Error::from_raw_os_error(errno)));
                     }
-                    Payload::Other => {}
+                    Payload::Lost | Payload::Other => {}
                 }
             }
         }
@@ -204,7 +210,9 @@ impl<T: Transport> SockDiag<T> {
                         Payload::Error(errno) if errno == Errno::NOENT.raw_os_error() => {
                             on_answer(index, None);
                         }
-                        Payload::Error(0) | Payload::Done(_) | Payload::Other => continue,
+                        Payload::Error(0) | Payload::Done(_) | Payload::Lost | Payload::Other => {
+                            continue;
+                        }
                         Payload::Error(errno) => {
                             return Err(NetlinkError::Refused(io::Error::from_raw_os_error(errno)));
                         }

@@ -10,7 +10,7 @@ mod scan;
 mod watch;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -34,6 +34,30 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Probe(options) => probe::run(options),
         Command::Doctor(options) => doctor::run(options),
     }
+}
+
+/// What was to be printed could not be.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub struct Unprinted(#[from] io::Error);
+
+impl Unprinted {
+    /// The reader has what it wanted (`| head`): no error. A pipe that `--save` names is another
+    /// matter.
+    pub fn is_reader_gone(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Has `write` print to standard output, all of it.
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Unprinted> {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let written = write(&mut stdout).and_then(|()| stdout.flush());
+    if written.is_err() {
+        // What is left in the buffer would follow upon a gap.
+        let _ = stdout.into_parts();
+    }
+    Ok(written?)
 }
 
 /// Says on standard error what was not seen. If that is closed nobody wants to know, and the exit

@@ -164,6 +164,12 @@ fn by_place(place: &str) -> Wait {
             call: "poll".into(),
             count: None,
         },
+        // For events or a connection, and which descriptor it waits on is not told.
+        "ep_poll" | "do_epoll_wait" => Wait::Unknown("in epoll_wait on some set".into()),
+        "inet_csk_accept" | "inet_csk_wait_for_connect" => {
+            Wait::Unknown("in accept on some listener".into())
+        }
+        "io_cqring_wait" => Wait::IoUring,
         other => Wait::Blocked {
             call: format!("the kernel ({other})"),
             fd: None,
