@@ -287,11 +287,11 @@ mod tests {
 
         fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let mut answer = self.answers.pop_front().expect("the script has ended")?;
-            for sequence in answer
-                .chunks_exact_mut(24)
-                .map(|message| &mut message[8..12])
-            {
-                sequence.copy_from_slice(&self.last_sequence.to_ne_bytes());
+            let sequences = answer.chunks_exact_mut(24);
+            for sequence in sequences.map(|message| &mut message[8..12]) {
+                let relative = u32::from_ne_bytes(*sequence.first_chunk().unwrap());
+                let absolute = self.last_sequence.wrapping_add(relative);
+                sequence.copy_from_slice(&absolute.to_ne_bytes());
             }
             let fits = answer.len().min(buffer.len());
             buffer[..fits].copy_from_slice(&answer[..fits]);
@@ -301,6 +301,7 @@ mod tests {
 
     const DONE: u16 = 3;
     const ERROR: u16 = 2;
+    const OVERRUN: u16 = 4;
     const ROW: u16 = 20;
     const DUMP_INTR: u16 = 16;
 
@@ -403,9 +404,52 @@ mod tests {
         assert_eq!((outcome, rows), (Ok(Dumped::Interrupted), 2));
     }
 
+    /// The kernel says so in NLMSG_OVERRUN, or breaks off within a message.
+    #[test]
+    fn a_dump_with_a_hole_is_repeated_and_then_said_to_be_so() {
+        let whole = || datagram(&[(ROW, 0, 0), (DONE, 0, 0)]);
+        let overrun = || datagram(&[(ROW, 0, 0), (OVERRUN, 0, 0), (DONE, 0, 0)]);
+        let torn = || {
+            let mut bytes = datagram(&[(ROW, 0, 0), (ROW, 0, 0)]).unwrap();
+            // Longer than all that is left.
+            bytes[24] = 200;
+            bytes.extend(datagram(&[(ROW, 0, 0)]).unwrap());
+            Ok(bytes)
+        };
+        let done = || datagram(&[(DONE, 0, 0)]);
+        let broken_off = || Ok(datagram(&[(ROW, 0, 0), (ROW, 0, 0)]).unwrap()[..40].to_vec());
+        for with_hole in [
+            vec![overrun()],
+            vec![torn(), done()],
+            vec![broken_off(), done()],
+        ] {
+            let repeated = with_hole.into_iter().chain([whole()]).collect();
+            let (outcome, _, sent) = dump(repeated);
+            assert_eq!((outcome, sent), (Ok(Dumped::Whole), vec![18, 18]));
+        }
+        let (outcome, rows, _) = dump(vec![overrun(), torn(), done(), overrun()]);
+        assert_eq!((outcome, rows), (Ok(Dumped::Interrupted), 3));
+    }
+
+    #[test]
+    fn answers_to_other_requests_are_none() {
+        let mut stale = datagram(&[(ROW, 0, 0), (DONE, 0, 0)]).unwrap();
+        for message in stale.chunks_exact_mut(24) {
+            message[8..12].copy_from_slice(&(-1_i32).to_ne_bytes());
+        }
+        let (outcome, rows, _) = dump(vec![
+            Ok(stale),
+            datagram(&[(ROW, 0, 0), (ROW, 0, 0), (DONE, 0, 0)]),
+        ]);
+        assert_eq!((outcome, rows), (Ok(Dumped::Whole), 2));
+    }
+
     #[test]
     fn silence_and_truncation_are_errors() {
         let (outcome, ..) = dump(vec![errno(Errno::AGAIN)]);
+        assert!(outcome.is_err_and(|text| text.starts_with("receive")));
+        // Rows, and no end.
+        let (outcome, ..) = dump(vec![datagram(&[(ROW, 0, 0)]), errno(Errno::AGAIN)]);
         assert!(outcome.is_err_and(|text| text.starts_with("receive")));
         let (outcome, ..) = dump(vec![Ok(vec![0; 40_000])]);
         assert!(outcome.is_err_and(|text| text.contains("40000 bytes")));

@@ -293,6 +293,28 @@ mod tests {
         check('S', call("accept4", 3), none(), "asleep in accept on fd 3");
     }
 
+    /// Where it waits tells what it does, and not for what.
+    #[test]
+    fn a_place_in_the_kernel_is_not_a_descriptor() {
+        let denied = || Fact::Unknown(Unknown::Permission);
+        let at = |place: &str, expect: &str| {
+            check('S', denied(), Fact::Known(place.into()), expect);
+        };
+        at(
+            "ep_poll",
+            "asleep, where is not known (in epoll_wait on some set)",
+        );
+        at(
+            "inet_csk_accept",
+            "asleep, where is not known (in accept on some listener)",
+        );
+        at("do_poll", "asleep in poll");
+        at(
+            "futex_wait_queue",
+            "asleep in the kernel (futex_wait_queue)",
+        );
+    }
+
     #[test]
     fn a_moment_of_running_is_not_running() {
         let seen_again = |state, cpu_ticks| {
