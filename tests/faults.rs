@@ -190,7 +190,7 @@ fn check_every_fault(view: View) {
         }
     }
     if all {
-        eprintln!("{view:?}, {} calls:\n{tally}", calls.len());
+        eprintln!("{view}, {} calls:\n{tally}", calls.len());
     }
     let count = wrong.len();
     assert!(

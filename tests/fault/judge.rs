@@ -139,7 +139,7 @@ fn judge_report(
         }
         judge_cause(what, say, expect)?;
     }
-    for what in said.keys().filter(|what| !expected.contains_key(*what)) {
+    if let Some(what) = said.keys().find(|what| !expected.contains_key(*what)) {
         return Err(format!("{what} is reported, and is not there"));
     }
     let same = said == *expected && coverage.gaps == usual.gaps;

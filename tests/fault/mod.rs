@@ -40,6 +40,16 @@ pub(crate) enum View {
     Files,
 }
 
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            View::Inside => "from inside",
+            View::Outside => "from another network namespace",
+            View::Files => "from files",
+        })
+    }
+}
+
 /// A small machine, and what a scan of it says when nothing fails.
 pub(crate) struct Scene {
     view: View,
@@ -74,16 +84,15 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut sum = BTreeMap::new();
+        let mut sum = [0; Ending::ALL.len()];
         for ((call, fault), row) in &self.0 {
             let of = |ending| row.get(&ending).copied().unwrap_or(0);
-            let [same, partial, error] = Ending::ALL.map(of);
+            let row @ [same, partial, error] = Ending::ALL.map(of);
             writeln!(f, "| `{call}` | {fault} | {same} | {partial} | {error} |")?;
-            for ending in Ending::ALL {
-                *sum.entry(ending).or_insert(0) += of(ending);
-            }
+            sum.iter_mut().zip(row).for_each(|(sum, row)| *sum += row);
         }
-        writeln!(f, "{sum:?}")
+        let [same, partial, error] = sum;
+        writeln!(f, "| all | | {same} | {partial} | {error} |")
     }
 }
 
