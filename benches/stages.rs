@@ -242,6 +242,7 @@ fn queued(listeners: u16, children: u32) -> Snapshot {
             after: Duration::from_millis(ms),
             sockets: rows.clone(),
             accepted: None,
+            freed: None,
         })
         .into();
     snapshot

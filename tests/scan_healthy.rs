@@ -16,8 +16,8 @@ use tcpleak::report::Report;
 
 use support::clock::{EndWithOwner, PAUSE, eventually};
 use support::in_own_namespace;
-use support::scan::{findings_here, request, start};
-use support::sockets::connect;
+use support::scan::{LOWERED, findings_here, request, start};
+use support::sockets::{LOOPBACK, connect, listen_at, reset};
 
 #[test]
 fn ten_scans_of_a_correct_server_in_a_storm() {
@@ -71,5 +71,50 @@ fn ten_scans_of_a_correct_server_in_a_storm() {
             during_scans > 100,
             "{during_scans} clients during ten scans"
         );
+    });
+}
+
+/// As health checks do that reset: the queue has as many slots all the time, none of them with a
+/// connection that any table shows, and is taken from all the time.
+#[test]
+fn a_queue_of_reset_connections_that_is_taken_from() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    const SLOTS: usize = 40;
+    const AGE: Duration = Duration::from_millis(500);
+    let listener = listen_at(LOOPBACK).open().unwrap();
+    let address = listener.local_addr().unwrap();
+    let come_and_reset = || reset(connect(address));
+    (0..SLOTS).for_each(|_| come_and_reset());
+    let end = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !end.load(Ordering::Relaxed) {
+                come_and_reset();
+                thread::sleep(PAUSE);
+                drop(listener.accept().unwrap());
+                thread::sleep(PAUSE);
+            }
+        });
+        let _end = EndWithOwner(&end);
+        for scan in 1..=5 {
+            let watched = Request {
+                accept_age: AGE,
+                settle: Duration::from_millis(100),
+                ..request()
+            };
+            let snapshot = collect(&watched).unwrap();
+            let thresholds = Thresholds {
+                accept_age: AGE,
+                ..LOWERED
+            };
+            let report = Report::new(&snapshot, &thresholds, &Filter::default());
+            let queue = report.table.listeners[0].accept_queue as usize;
+            assert!((SLOTS..=SLOTS + 1).contains(&queue), "{queue}");
+            for finding in findings_here(&report, &[]) {
+                assert_eq!(finding.severity, Severity::Info, "scan {scan}: {finding:?}");
+            }
+        }
     });
 }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::AsFd;
@@ -12,8 +11,7 @@ use rustix::io::Errno;
 use super::CollectError;
 use super::census::{Namespaces, namespace, table_file};
 use super::descriptors::open_directory;
-use super::places::{Mount, Place};
-use crate::kernel::fd_link;
+use super::places::{Mount, Place, network_namespace};
 use crate::model::{Netns, NetnsChoice};
 
 /// Where `ip netns` mounts the namespaces that it names.
@@ -59,9 +57,7 @@ pub(super) fn resolve(
 /// The namespace whose file `path` is.
 fn one(path: &Path, namespaces: &Namespaces) -> io::Result<Place> {
     let file = File::open(path)?;
-    // The file itself does not tell of what kind of namespace it is; the link to it does.
-    let link = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let inode = fd_link::netns_inode(link.as_os_str().as_encoded_bytes());
+    let inode = network_namespace(&file)?;
     let inode = inode.ok_or_else(|| io::Error::other("it is no network namespace"))?;
     let new = || Place {
         mounts: vec![Mount {

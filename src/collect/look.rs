@@ -142,11 +142,17 @@ impl Look {
             .queue_reads
             .first()
             .map_or(Duration::ZERO, |read| read.after);
-        std::thread::sleep((first_read + watch).saturating_sub(self.started.elapsed()));
+        let mut lengths = queues::Lengths::default();
+        for read in &self.queue_reads {
+            lengths.note(&read.sockets);
+        }
+        lengths.watch(sockets, &self.first, self.started, first_read + watch);
         let mut read = queues::read_once(sockets, &self.first, self.started, coverage)?;
         if let Some(read) = &mut read {
             let known = |row: &SocketEntry| row.inode.is_none_or(|inode| wanted.contains(&inode));
             read.sockets.retain(known);
+            lengths.note(&read.sockets);
+            read.freed = Some(lengths.freed());
         }
         self.queue_reads.extend(read);
         Ok(())

@@ -186,12 +186,11 @@ fn look(
     let is_list = matches!(request.entries, Entries::InStates(_));
 
     let mut look = Look::take(&mut sockets, request, started, &mut coverage)?;
-    let settle = if follows_another {
-        Duration::ZERO
+    let watch = if follows_another {
+        queues::time_to_watch_lengths(&look.queue_reads, request.accept_age, request.settle)
     } else {
-        request.settle
+        queues::time_to_watch(&look.queue_reads, request.accept_age, request.settle)
     };
-    let watch = queues::time_to_watch(&look.queue_reads, request.accept_age, settle);
     let peers = if is_list {
         Vec::new()
     } else {

@@ -11,12 +11,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::AsFd;
-use rustix::fs::CWD;
+use rustix::fs::{CWD, FsWord, fstatfs};
+use rustix::io::Errno;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::census::{namespace, table_file};
 use super::descriptors::open_directory;
 use crate::model::{Netns, Unknown};
+
+/// The file system of namespaces' files (`NSFS_MAGIC`, `include/uapi/linux/magic.h`).
+const NSFS_MAGIC: FsWord = 0x6e73_6673;
 
 /// A namespace that is known to exist, and the ways to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,7 +124,34 @@ impl Place {
 
 fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
-        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+        || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
+}
+
+/// The inode of the network namespace that `file` stands for; `None` if it is something else.
+///
+/// A namespace's file does not tell of what kind it is. The link of its descriptor does where it
+/// was opened through `/proc/PID/ns`; where it is mounted, that shows the path of the mount
+/// (`d_path`, `fs/d_path.c`). Then `setns` is asked, which refuses the wrong kind with EINVAL
+/// before it looks at rights (`man 2 setns`), in a thread that ends with the answer.
+pub(super) fn network_namespace(file: &File) -> io::Result<Option<u64>> {
+    if fstatfs(file)?.f_type != NSFS_MAGIC {
+        return Ok(None);
+    }
+    let kind = Some(LinkNameSpaceType::Network);
+    let answer = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("namespaces".into());
+        let thread =
+            thread.spawn_scoped(scope, || move_into_link_name_space(file.as_fd(), kind))?;
+        // It does not panic.
+        thread
+            .join()
+            .map_err(|_panic| io::Error::other("the thread has ended"))
+    })?;
+    match answer {
+        Err(Errno::INVAL) => Ok(None),
+        // Whether this process may go there is found when it goes.
+        Ok(()) | Err(_) => Ok(Some(file.metadata()?.ino())),
+    }
 }
 
 /// Does `inside` at each of `places` in turn, in a thread that goes there and ends afterwards.

@@ -57,6 +57,7 @@ impl PortWatch {
             after,
             sockets,
             accepted: None,
+            freed: None,
         }))
     }
 

@@ -34,7 +34,8 @@ impl Session {
         self.began.elapsed()
     }
 
-    /// Takes a look. Only one before which no queue was read waits as a single look does.
+    /// Takes a look. Only one before which no queue was read waits as a single look does; and for
+    /// `settle` one that finds slots of reset connections, whose number alone may be what changes.
     pub fn look(&mut self) -> Result<Snapshot, CollectError> {
         let started = Instant::now();
         proc_root::has_to_move(&self.request.proc_root)?;
@@ -73,6 +74,8 @@ impl Session {
             *at,
             QueueRead {
                 after: Duration::ZERO,
+                // Before this interval.
+                freed: None,
                 ..read.clone()
             },
         ))

@@ -61,6 +61,8 @@ fn finding<'a>(
 /// A server that takes a second for each connection takes none in a quarter of one: that nothing
 /// was taken is certain to mean that nothing is only if something would have been at the rate at
 /// which a slow server empties such a queue, or if the cause says that nobody is about to accept.
+/// Where no connection is seen to stay, only the number of slots says that nothing was taken: as
+/// many may have come and been reset.
 fn confidence(listener: &Listener<'_>, cause: CauseId) -> Confidence {
     /// Of a steady slow server, so many are missed by chance in one case of twenty.
     const WOULD_HAVE_BEEN_TAKEN: f64 = 3.0;
@@ -72,9 +74,10 @@ fn confidence(listener: &Listener<'_>, cause: CauseId) -> Confidence {
         CauseId::AcceptorBusy,
         CauseId::Unknown,
     ];
-    let wait = listener.oldest_wait().unwrap_or(movement.over);
-    let rate = f64::from(listener.accept_queue) / wait.as_secs_f64();
-    let is_watched_enough = rate * movement.over.as_secs_f64() >= WOULD_HAVE_BEEN_TAKEN;
+    let is_watched_enough = listener.oldest_wait().is_some_and(|wait| {
+        let rate = f64::from(listener.accept_queue) / wait.as_secs_f64();
+        wait >= movement.over && rate * movement.over.as_secs_f64() >= WOULD_HAVE_BEEN_TAKEN
+    });
     if is_watched_enough || !at_work.contains(&cause) {
         Confidence::Certain
     } else {
@@ -282,6 +285,20 @@ mod tests {
             Case::queue(2).looked_twice(0, 0).over(seconds(1)),
             Some((2, Confidence::Certain)),
         );
+    }
+
+    #[test]
+    fn slots_of_reset_connections_that_are_taken_and_come_again_are_no_leak() {
+        let watched = || {
+            let case = Case::queue(84).held_by("server");
+            case.looked_twice(0, 0).over(seconds(1))
+        };
+        check(watched(), Some((84, Confidence::Likely)));
+        check(watched().freed(1), None);
+        // Beside others that can be seen, too.
+        let old = watched().waiting(&[seconds(1)]);
+        check(old.clone(), Some((84, Confidence::Certain)));
+        check(old.freed(1), None);
     }
 
     #[test]

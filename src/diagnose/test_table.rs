@@ -4,9 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::join::test_rows::{connection, listener};
 use crate::model::{
-    Cookie, Coverage, DescriptorUse, Fact, FileTable, HeldDescriptor, Host, Inode, Namespace,
-    Netns, OwnerSource, Process, ProcessId, ProcessState, QueueRead, Queues, Snapshot, SocketEntry,
-    SocketSource, TcpInfo, TcpState, Unknown,
+    Cookie, Coverage, DescriptorUse, Fact, FileTable, FreedSlots, HeldDescriptor, Host, Inode,
+    Namespace, Netns, OwnerSource, Process, ProcessId, ProcessState, QueueRead, Queues, Snapshot,
+    SocketEntry, SocketSource, TcpInfo, TcpState, Unknown,
 };
 
 pub(super) fn seconds(seconds: u64) -> Duration {
@@ -28,6 +28,7 @@ pub(super) struct Case {
     waits: Vec<Option<Duration>>,
     looks: Option<(u32, u32, Duration)>,
     resets: u32,
+    freed: u32,
     group_member: Option<u32>,
     holder: Option<Process>,
 }
@@ -41,6 +42,7 @@ impl Case {
             waits: Vec::new(),
             looks: None,
             resets: 0,
+            freed: 0,
             group_member: None,
             holder: None,
         }
@@ -85,6 +87,11 @@ impl Case {
     /// Besides those that left, so many were reset: their slots are still taken.
     pub(super) fn resets(self, resets: u32) -> Case {
         Case { resets, ..self }
+    }
+
+    /// Between the looks its length was seen to fall by so many in all.
+    pub(super) fn freed(self, freed: u32) -> Case {
+        Case { freed, ..self }
     }
 
     pub(super) fn over(self, over: Duration) -> Case {
@@ -148,17 +155,25 @@ impl Case {
                 after: Duration::ZERO,
                 sockets: before,
                 accepted: None,
+                freed: None,
             });
             queue_reads.push(QueueRead {
                 after: over,
                 sockets: now.clone(),
                 accepted: None,
+                freed: Some(vec![FreedSlots {
+                    netns: listen.netns,
+                    cookie: listen.cookie,
+                    local: listen.local,
+                    slots: self.freed,
+                }]),
             });
         } else if self.queue > 0 {
             queue_reads.push(QueueRead {
                 after: Duration::ZERO,
                 sockets: now.clone(),
                 accepted: None,
+                freed: None,
             });
         }
         let descriptors = self

@@ -395,6 +395,7 @@ fn a_read_is_of_the_listener_that_takes_the_connection() {
         after: ms(5),
         sockets: rows,
         accepted: None,
+        freed: None,
     };
     let target = "127.0.0.1:80".parse().unwrap();
     let ours = |text: &str| {

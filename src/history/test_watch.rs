@@ -89,6 +89,7 @@ impl Watch {
             after,
             sockets,
             accepted: accepted.clone(),
+            freed: None,
         };
         let mut taken = snapshot(rows.clone());
         let before = self

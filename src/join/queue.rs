@@ -266,7 +266,9 @@ pub(super) fn account<'a>(
             account.accepted = accepted(snapshot, account.entry);
             account.movement = change.as_ref().map(|change| {
                 let before = earlier_reads.first().map_or(0, |read| read.queue(identity));
-                change.of_member(is_alone, before, account.accept_queue)
+                let last = snapshot.queue_reads.last();
+                let freed = last.map_or(0, |read| read.freed_of(account.entry));
+                change.of_member(is_alone, before, account.accept_queue, freed)
             });
             account.queued = if is_alone {
                 queued.clone()
@@ -425,7 +427,10 @@ impl Change {
     /// Both are read a moment apart, so no more is taken than has left or could not be seen. A
     /// queue is taken from in the order of arrival: where so many of the oldest stayed that one of
     /// them is at the head of this queue, nothing was taken from it, whatever the group's others do.
-    fn of_member(&self, is_alone: bool, before: u32, after: u32) -> Movement {
+    ///
+    /// `seen` slots were freed before the eyes of whoever looked at the length alone: where as many
+    /// connections came and were reset as were taken, nothing else tells.
+    fn of_member(&self, is_alone: bool, before: u32, after: u32, seen: u32) -> Movement {
         let others = self.before.saturating_sub(before);
         let (before, after) = if is_alone {
             (before, after)
@@ -442,7 +447,8 @@ impl Change {
             taken: match head_stayed {
                 true => 0,
                 false => freed.min(self.left.saturating_add(self.hidden)),
-            },
+            }
+            .max(seen),
             before,
             after,
         }

@@ -34,8 +34,8 @@ pub use sight::{
     PidNamespace, Place, ProcMount, ProcessesSeen, Program, Rights, Sight, SockDiagAnswer,
 };
 pub use snapshot::{
-    AcceptedOnPort, CookieSet, FileTable, Host, ListenCounters, OwnerSource, Peer, PeerAnswer,
-    QueueRead, Snapshot, SocketCgroup, SocketSource, SynCounters, SynSettings,
+    AcceptedOnPort, CookieSet, FileTable, FreedSlots, Host, ListenCounters, OwnerSource, Peer,
+    PeerAnswer, QueueRead, Snapshot, SocketCgroup, SocketSource, SynCounters, SynSettings,
 };
 pub use socket::{
     Cookie, Direction, Family, Inode, Netns, Queues, Shutdown, SocketEntry, TcpInfo, TcpState,

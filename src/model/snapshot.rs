@@ -130,6 +130,33 @@ pub struct QueueRead {
     pub sockets: Vec<SocketEntry>,
     /// What programs have accepted on those ports; `None` if the source cannot tell.
     pub accepted: Option<Vec<AcceptedOnPort>>,
+    /// By how much queues were seen to become shorter since the first read, their lengths alone
+    /// being looked at again and again; `None` if they were not.
+    pub freed: Option<Vec<FreedSlots>>,
+}
+
+impl QueueRead {
+    /// How many slots of the listener's queue were seen to be freed since the first read.
+    pub fn freed_of(&self, listener: &SocketEntry) -> u32 {
+        let place = (listener.netns, listener.cookie, listener.local);
+        let freed = self.freed.iter().flatten();
+        let mut of_it = freed.filter(|one| (one.netns, one.cookie, one.local) == place);
+        of_it.next().map_or(0, |one| one.slots)
+    }
+}
+
+/// Slots of a listener's accept queue that were freed: at least so many, since what came and was
+/// taken between two looks does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreedSlots {
+    /// The listener's namespace.
+    pub netns: Netns,
+    /// Its cookie.
+    pub cookie: Option<Cookie>,
+    /// Its address.
+    pub local: SocketAddr,
+    /// How many.
+    pub slots: u32,
 }
 
 /// The connections on a port that programs have accepted and not closed, ESTABLISHED or in

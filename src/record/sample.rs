@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::model::{
     AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
-    DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, Gap, GapKind,
+    DescriptorUse, EpollRegistration, EpollSet, Fact, Family, FileTable, FreedSlots, Gap, GapKind,
     HeldDescriptor, Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource,
     Peer, PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
     SecondLook, Shutdown, Snapshot, SocketCgroup, SocketEntry, SocketSource, SynCounters,
@@ -65,11 +65,18 @@ pub(super) fn full() -> Snapshot {
                         digest: u64::MAX,
                     },
                 }]),
+                freed: None,
             },
             QueueRead {
                 after: Duration::MAX,
                 sockets: Vec::new(),
                 accepted: None,
+                freed: Some(vec![FreedSlots {
+                    netns: Netns(u64::MAX),
+                    cookie: Some(Cookie(u64::MAX)),
+                    local: "[::]:65535".parse().unwrap(),
+                    slots: u32::MAX,
+                }]),
             },
         ],
         peers: vec![

@@ -10,9 +10,9 @@ use super::value::{
 };
 use crate::model::{
     AcceptedOnPort, Cookie, CookieSet, Coverage, CrowdedProcess, DeadSocketSearch, DescriptorKind,
-    DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, Gap, GapKind, HeldDescriptor,
-    Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource, Peer,
-    PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
+    DescriptorUse, EpollRegistration, EpollSet, Family, FileTable, FreedSlots, Gap, GapKind,
+    HeldDescriptor, Holdings, Host, Inode, IoUring, ListenCounters, Namespace, Netns, OwnerSource,
+    Peer, PeerAnswer, Process, ProcessDetail, ProcessId, ProcessState, QueueRead, Queues, Runtime,
     SecondLook, Shutdown, SocketCgroup, SocketEntry, SocketSource, SynCounters, SynSettings,
     SystemCall, TcpInfo, TcpState, Thread, Timer, Unknown,
 };
@@ -302,7 +302,9 @@ fields! {
     }
 }
 
-fields! { QueueRead { after, sockets, accepted } }
+fields! { QueueRead { after, sockets, accepted, freed } }
+
+fields! { FreedSlots { netns, cookie, local, slots } }
 
 fields! { AcceptedOnPort { netns, port, set } }
 

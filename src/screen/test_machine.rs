@@ -230,6 +230,7 @@ impl Watched {
             after,
             sockets,
             accepted: Some(accepted.clone()),
+            freed: None,
         };
         taken
             .queue_reads

@@ -1,6 +1,7 @@
 //! What the kernel tests stand on: [`namespace`] gives each an empty socket table of its own,
-//! [`sockets`] fills it, [`clock`] brackets what the kernel measures, [`scan`] looks at it with the
-//! library and [`command`] with the program itself; [`house`] holds processes for less than root.
+//! [`named`] several with names; [`sockets`] fills it, [`clock`] brackets what the kernel measures,
+//! [`scan`] looks at it with the library and [`command`] with the program itself; [`house`] holds
+//! processes for less than root.
 #![allow(
     dead_code,
     unused_imports,
@@ -11,7 +12,10 @@
 pub(crate) mod clock;
 pub(crate) mod command;
 pub(crate) mod house;
+pub(crate) mod named;
 mod namespace;
+pub(crate) mod random;
+pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod sockets;
 
