@@ -16,6 +16,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::census::{namespace, table_file};
 use super::descriptors::open_directory;
+use super::privileges;
 use crate::model::{Netns, Unknown};
 
 /// A namespace that is known to exist, and the ways to it.
@@ -135,7 +136,8 @@ pub(super) fn visit<T: Send>(
         return Vec::new();
     }
     let tour = || -> Vec<Result<T, Closed>> {
-        let visit = |place: &&Place| place.enter(proc_root).map(|()| inside(place));
+        let enter = |place: &Place| privileges::entering(|| place.enter(proc_root));
+        let visit = |place: &&Place| enter(place).map(|()| inside(place));
         places.iter().map(visit).collect()
     };
     let outcome = std::thread::scope(|scope| {
