@@ -30,6 +30,7 @@ mod owners;
 mod peers;
 mod places;
 mod port;
+mod privileges;
 mod proc_root;
 mod proc_tables;
 mod processes;
@@ -159,6 +160,7 @@ pub enum CollectError {
 
 pub use netlink::NetlinkError;
 pub use port::{PortWatch, is_local, listeners_elsewhere};
+pub use privileges::{Uses, give_up, saving};
 pub use session::Session;
 pub use sight::sight;
 

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::cli::{Cli, Command};
+use crate::collect::{self, Uses};
 use crate::model::{Coverage, printable};
 use crate::options;
 use crate::record::Recording;
@@ -24,6 +25,9 @@ use crate::render;
 
 /// Runs a command and returns its exit status.
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(uses) = uses(&cli.command) {
+        collect::give_up(uses);
+    }
     match &cli.command {
         Command::Scan(options) => scan::run(options),
         Command::Watch(options) => watch::run(options),
@@ -33,6 +37,24 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(options) => demo::run(options),
         Command::Probe(options) => probe::run(options),
         Command::Doctor(options) => doctor::run(options),
+    }
+}
+
+/// What a command does beside looking. `doctor` tells what it may do, and `demo` and the pager of
+/// `explain` are programs of their own: these give up nothing.
+fn uses(command: &Command) -> Option<Uses> {
+    match command {
+        Command::Scan(options) => Some(Uses {
+            files: options.save.is_some(),
+            programs: false,
+        }),
+        Command::Watch(options) => Some(Uses {
+            // A key saves what is on the screen.
+            files: options.save.is_some() || options.screen(),
+            programs: options.exec.is_some(),
+        }),
+        Command::List(_) | Command::Inspect(_) | Command::Probe(_) => Some(Uses::default()),
+        Command::Doctor(_) | Command::Explain(_) | Command::Demo(_) => None,
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::{cannot_read, shown};
 use crate::cli;
-use crate::collect::collect;
+use crate::collect::{collect, saving};
 use crate::join::Filter;
 use crate::model::{NetnsChoice, Snapshot};
 use crate::record::{self, Entry};
@@ -25,7 +25,8 @@ pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
             super::print(|to| record::write(&snapshot, to))?;
             return Ok(ExitCode::SUCCESS);
         }
-        record::save(&snapshot, path).with_context(|| format!("cannot write {}", shown(path)))?;
+        let saved = saving(|| record::save(&snapshot, path));
+        saved.with_context(|| format!("cannot write {}", shown(path)))?;
     }
     show(&snapshot, options)
 }

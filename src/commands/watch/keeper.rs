@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::collect::saving;
 use crate::commands::{Unprinted, shown};
 use crate::model::Snapshot;
 use crate::record::WatchFile;
@@ -27,7 +28,10 @@ impl Keeper {
             let file = stdout.and_then(|stdout| WatchFile::stream(File::from(stdout), interval));
             (file, None)
         } else {
-            (WatchFile::create(path, interval), Some(shown(path)))
+            (
+                saving(|| WatchFile::create(path, interval)),
+                Some(shown(path)),
+            )
         };
         let file = kept(file, name.as_deref())?;
         Ok(Keeper { file, name })
@@ -44,7 +48,9 @@ impl Keeper {
         took: Duration,
         taken: Result<&Snapshot, &str>,
     ) -> anyhow::Result<()> {
-        kept(self.file.look(at, took, taken), self.name.as_deref())
+        // The first look gives the file its name.
+        let written = saving(|| self.file.look(at, took, taken));
+        kept(written, self.name.as_deref())
     }
 
     /// The watch ended at `at`.
