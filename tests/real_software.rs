@@ -1,5 +1,5 @@
-//! The diagnosis holds for programs that stand on other people's code: the servers of Python's
-//! library, Node and Java. What is not installed is not tested, and said.
+//! The diagnosis holds for other people's code: the servers of Python's library, Node and Java, and
+//! nginx, HAProxy and Redis as they are. What is not installed is not tested, and said.
 //!
 //! Each program in `programs` prints its port, and `hung` whenever a handler hangs. It ends by
 //! itself after two minutes, if nobody ends it before.
@@ -7,125 +7,22 @@
 
 mod support;
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tcpleak::collect::{Request, collect};
-use tcpleak::join::SocketTable;
-use tcpleak::model::{CauseId, Finding, FindingId, Queues, Severity, Snapshot, TcpState};
+use rustix::process::{Pid, Signal, kill_process};
+use tcpleak::model::{CauseId, FindingId, Severity, Snapshot, TcpState};
 
 use support::clock::eventually;
-use support::scan::{OLD, only, report, request, scan};
-use support::{cannot_run, in_own_namespace};
+use support::in_own_namespace;
+use support::scan::{Directory, OLD, report, scan};
+use support::software::{
+    Program, clients, expect_hung, expect_stuck, only_finding, wait_until_accepting,
+};
 
-/// A program of somebody else's, with all that it has started.
-struct Program {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-}
-
-impl Program {
-    /// `None`, having said so, if there is no such interpreter.
-    fn start(interpreter: &str, file: &str, argument: Option<&str>) -> Option<Program> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs");
-        let started = Command::new(interpreter)
-            .arg(path.join(file))
-            .args(argument)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn();
-        match started {
-            Ok(mut child) => {
-                let lines = BufReader::new(child.stdout.take().unwrap());
-                Some(Program { child, lines })
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if interpreter == "python3" {
-                    cannot_run("python3 is not installed");
-                } else {
-                    support::say(&format!("NOT TESTED: {interpreter} is not installed"));
-                }
-                None
-            }
-            Err(error) => panic!("{interpreter}: {error}"),
-        }
-    }
-
-    /// The next line that it prints; it prints nothing any more at its end.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "{:?} has ended", self.child);
-        line.trim_end().to_owned()
-    }
-
-    fn address(&mut self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.line().parse().unwrap()).into()
-    }
-
-    fn expect_lines(&mut self, count: usize, line: &str) {
-        for _ in 0..count {
-            assert_eq!(self.line(), line);
-        }
-    }
-
-    fn pid(&self) -> u32 {
-        self.child.id()
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // A group of its own, which it leads: nothing else is in it.
-        if let Some(group) = i32::try_from(self.pid()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-        let _ = self.child.wait();
-    }
-}
-
-fn clients(address: SocketAddr, count: usize) -> Vec<TcpStream> {
-    let client = |_| {
-        let mut client = TcpStream::connect(address).unwrap();
-        client
-            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            .unwrap();
-        client
-    };
-    (0..count).map(client).collect()
-}
-
-/// Waits until so many connections have been in the accept queue for [`OLD`], and looks at it as
-/// the command does.
-fn look_at_queue(address: SocketAddr, waiting: u32) -> Snapshot {
-    eventually("a queue that is old", || {
-        let snapshot = scan();
-        let table = SocketTable::new(&snapshot);
-        let mut listeners = table.listeners.iter();
-        let listener = listeners.find(|listener| listener.entry.local.port() == address.port())?;
-        let length = match listener.entry.queues {
-            Queues::Listen { accept_queue, .. } => accept_queue,
-            Queues::Stream { .. } => 0,
-        };
-        let youngest = listener
-            .children
-            .iter()
-            .filter_map(|child| child.waited)
-            .min()?;
-        (length == waiting && youngest >= OLD).then_some(())
-    });
-    collect(&Request {
-        settle: Duration::from_millis(250),
-        ..request()
-    })
-    .unwrap()
-}
+/// Of a server that is told where to listen: the namespace is the test's own.
+const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// Waits until so many sockets have been in CLOSE_WAIT for [`OLD`].
 fn look_at_close_wait(count: usize) -> Snapshot {
@@ -139,33 +36,15 @@ fn look_at_close_wait(count: usize) -> Snapshot {
     })
 }
 
-fn only_finding(snapshot: &Snapshot, id: FindingId) -> Finding {
-    let findings = report(snapshot).findings;
-    only(findings.into_iter().filter(|finding| finding.id == id))
-}
-
-/// The queue leaks, and that is why; returns what is said of the cause.
-fn expect_stuck(snapshot: &Snapshot, waiting: u64, cause: CauseId) -> String {
-    let finding = only_finding(snapshot, FindingId::AcceptQueueLeak);
-    let seen = finding.cause.clone().unwrap();
-    assert_eq!((finding.count, seen.id), (waiting, cause), "{finding:#?}");
-    seen.summary
-}
-
 #[test]
 fn python_socketserver_with_a_hung_handler() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
-    let Some(mut server) = Program::start("python3", "socketserver_hung.py", None) else {
+    let Some(mut server) = Program::script("python3", "socketserver_hung.py", None) else {
         return;
     };
-    let address = server.address();
-    let _served = clients(address, 1);
-    server.expect_lines(1, "hung");
-    let _waiting = clients(address, 4);
-    let snapshot = look_at_queue(address, 4);
-    let why = expect_stuck(&snapshot, 4, CauseId::AcceptorBlocked);
+    let why = expect_hung(&mut server, 1, 1, CauseId::AcceptorBlocked);
     assert!(why.contains("nanosleep") || why.contains("select"), "{why}");
 }
 
@@ -174,7 +53,7 @@ fn python_socketserver_with_a_hung_thread_for_each_client() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
-    let Some(mut server) = Program::start("python3", "socketserver_hung.py", Some("threads"))
+    let Some(mut server) = Program::script("python3", "socketserver_hung.py", Some("threads"))
     else {
         return;
     };
@@ -198,15 +77,10 @@ fn python_workers_hung_on_a_back_end_and_a_parent_that_never_accepts() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
-    let Some(mut parent) = Program::start("python3", "prefork_hung.py", None) else {
+    let Some(mut parent) = Program::script("python3", "prefork_hung.py", None) else {
         return;
     };
-    let address = parent.address();
-    let _served = clients(address, 2);
-    parent.expect_lines(2, "hung");
-    let _waiting = clients(address, 3);
-    let snapshot = look_at_queue(address, 3);
-    let why = expect_stuck(&snapshot, 3, CauseId::AcceptorBlocked);
+    let why = expect_hung(&mut parent, 2, 2, CauseId::AcceptorBlocked);
     assert!(why.contains("poll of one descriptor"), "{why}");
     assert!(!why.contains(&format!("(pid {})", parent.pid())), "{why}");
 }
@@ -218,7 +92,7 @@ fn python_connections_kept_for_later_that_the_server_has_closed() {
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    let Some(mut client) = Program::start("python3", "connection_pool.py", Some(&port)) else {
+    let Some(mut client) = Program::script("python3", "connection_pool.py", Some(&port)) else {
         return;
     };
     let answered: Vec<TcpStream> = (0..6)
@@ -248,15 +122,10 @@ fn node_in_a_busy_loop() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
-    let Some(mut server) = Program::start("node", "busy_loop.js", None) else {
+    let Some(mut server) = Program::script("node", "busy_loop.js", None) else {
         return;
     };
-    let address = server.address();
-    let _served = clients(address, 1);
-    server.expect_lines(1, "hung");
-    let _waiting = clients(address, 4);
-    let snapshot = look_at_queue(address, 4);
-    expect_stuck(&snapshot, 4, CauseId::AcceptorBusy);
+    expect_hung(&mut server, 1, 1, CauseId::AcceptorBusy);
 }
 
 #[test]
@@ -264,15 +133,10 @@ fn node_in_a_synchronous_call() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
-    let Some(mut server) = Program::start("node", "sync_child.js", None) else {
+    let Some(mut server) = Program::script("node", "sync_child.js", None) else {
         return;
     };
-    let address = server.address();
-    let _served = clients(address, 1);
-    server.expect_lines(1, "hung");
-    let _waiting = clients(address, 4);
-    let snapshot = look_at_queue(address, 4);
-    let why = expect_stuck(&snapshot, 4, CauseId::AcceptorBlocked);
+    let why = expect_hung(&mut server, 1, 1, CauseId::AcceptorBlocked);
     assert!(why.contains("main thread of node"), "{why}");
 }
 
@@ -281,15 +145,117 @@ fn java_with_an_exhausted_pool() {
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
-    let Some(mut server) = Program::start("java", "ExhaustedPool.java", None) else {
+    let Some(mut server) = Program::script("java", "ExhaustedPool.java", None) else {
         return;
     };
-    let address = server.address();
-    let _served = clients(address, 5);
     // Two threads of the pool, and the one that accepts.
-    server.expect_lines(3, "hung");
-    let _waiting = clients(address, 4);
-    let snapshot = look_at_queue(address, 4);
-    let why = expect_stuck(&snapshot, 4, CauseId::AcceptorBlocked);
+    let why = expect_hung(&mut server, 5, 3, CauseId::AcceptorBlocked);
     assert!(why.contains("futex"), "{why}");
+}
+
+/// How many descriptors a process has in its epoll sets.
+fn registrations(pid: &str) -> usize {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    let files = files.into_iter().flatten().flatten();
+    files
+        .filter_map(|file| std::fs::read_to_string(file.path()).ok())
+        .map(|text| text.matches("tfd:").count())
+        .sum()
+}
+
+#[test]
+fn nginx_whose_workers_are_stopped() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    let directory = Directory::new("nginx");
+    let file = directory.0.join("nginx.conf");
+    let configuration = format!(
+        "daemon off; worker_processes 2; error_log stderr crit; pid {0}/pid;
+        events {{ worker_connections 64; }}
+        http {{ access_log off; server {{ listen {ADDRESS}; location / {{ return 204; }} }} }}",
+        directory.0.display()
+    );
+    std::fs::write(&file, configuration).unwrap();
+    let Some(master) = Program::start(Command::new("nginx").arg("-c").arg(&file)) else {
+        return;
+    };
+    wait_until_accepting(ADDRESS);
+    // Each with the listener in its epoll set, and the channel from the master.
+    let workers = eventually("two workers that accept", || {
+        let pid = master.pid();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap();
+        let children = children.split_whitespace();
+        let workers: Vec<Pid> = children
+            .filter(|child| registrations(child) >= 2)
+            .filter_map(|child| Pid::from_raw(child.parse().ok()?))
+            .collect();
+        (workers.len() == 2).then_some(workers)
+    });
+    let signal = |signal| {
+        for worker in &workers {
+            kill_process(*worker, signal).unwrap();
+        }
+    };
+    signal(Signal::STOP);
+    let why = expect_stuck(ADDRESS, CauseId::ProcessStopped);
+    let named = |pid: i32| why.contains(&format!("(pid {pid})"));
+    assert!(
+        workers
+            .iter()
+            .all(|worker| named(worker.as_raw_nonzero().get())),
+        "{why}"
+    );
+    assert!(!named(master.pid().try_into().unwrap()), "{why}");
+    signal(Signal::CONT);
+    wait_until_accepting(ADDRESS);
+    assert!(report(&scan()).findings.is_empty());
+}
+
+#[test]
+fn redis_in_a_command_that_sleeps() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    let port = ADDRESS.port().to_string();
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port, "--save", ""]);
+    command.args(["--enable-debug-command", "yes", "--logfile", "/dev/null"]);
+    let Some(_server) = Program::start(&mut command) else {
+        return;
+    };
+    wait_until_accepting(ADDRESS);
+    let mut sleeper = TcpStream::connect(ADDRESS).unwrap();
+    sleeper.write_all(b"PING\r\n").unwrap();
+    let mut answer = [0; 7];
+    sleeper.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+PONG\r\n");
+    sleeper.write_all(b"DEBUG SLEEP 60\r\n").unwrap();
+    let why = expect_stuck(ADDRESS, CauseId::AcceptorBlocked);
+    assert!(why.contains("nanosleep"), "{why}");
+}
+
+#[test]
+fn haproxy_at_its_limit() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    let directory = Directory::new("haproxy");
+    let file = directory.0.join("haproxy.cfg");
+    let configuration = format!(
+        "defaults\n mode http\n timeout client 1m\n timeout connect 1m\n timeout server 1m\n \
+        timeout http-request 1m\n\
+        frontend limited\n bind {ADDRESS} backlog 64\n maxconn 2\n http-request return status 204\n"
+    );
+    std::fs::write(&file, configuration).unwrap();
+    let Some(_server) = Program::start(Command::new("haproxy").arg("-db").arg("-f").arg(&file))
+    else {
+        return;
+    };
+    wait_until_accepting(ADDRESS);
+    // Served, and kept alive.
+    let _served = clients(ADDRESS, 2);
+    let why = expect_stuck(ADDRESS, CauseId::ListenerNotPolled);
+    assert!(why.contains("maxconn"), "{why}");
 }

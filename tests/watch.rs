@@ -33,10 +33,12 @@ struct Watch {
 }
 
 impl Watch {
-    /// `tcpleak watch --json --interval 100ms ARGUMENTS`
+    /// `tcpleak watch --json --interval 100ms ARGUMENTS`, which ends by itself if what the test waits
+    /// for does not come.
     fn start(arguments: &str) -> Watch {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tcpleak"))
             .args(["watch", "--netns", "self", "--json", "--interval", "100ms"])
+            .args(["--for", "60s"])
             .args(arguments.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -10,8 +10,10 @@ use super::series::{Series, time_for};
 use crate::join::Listener;
 use crate::model::{CookieSet, count_of, human_duration};
 
-/// Waits are told in jiffies: connections that came so close together cannot be put in order.
-const TICK: Duration = Duration::from_millis(10);
+/// Connections that came so close together cannot be put in order. A wait is told in jiffies, and
+/// counts from when the connection was established, which is a moment after it was queued
+/// (`tcp_child_process`, `net/ipv4/tcp_minisocks.c`): on a busy machine 12 ms have been seen.
+const CLOSE_TOGETHER: Duration = Duration::from_millis(100);
 /// So many looks without any movement make the next movement an answer to what came with it, and
 /// the queue one that does not move.
 const STILL_LOOKS: u32 = 2;
@@ -383,5 +385,7 @@ fn oldest_left(before: &[Waiting], left: &[&Waiting]) -> Option<bool> {
     // The youngest that may be among so many oldest.
     let youngest = before.get(left.len().checked_sub(1)?)?.waited?;
     let mut waits = left.iter().map(|waiting| waiting.waited);
-    waits.try_fold(true, |all, waited| Some(all && waited? + TICK >= youngest))
+    waits.try_fold(true, |all, waited| {
+        Some(all && waited? + CLOSE_TOGETHER >= youngest)
+    })
 }

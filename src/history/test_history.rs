@@ -72,6 +72,22 @@ fn one_in_one_out_three_times_is_the_missed_wakeup() {
     assert_eq!(watch.open(), Some((LEAK, Some((MISSED, Certain)))));
 }
 
+/// On a busy machine one that was queued first is established last, if both came at once.
+#[test]
+fn of_those_that_came_together_each_may_be_the_oldest() {
+    let check = |late: u64, expect: &[&str]| {
+        let mut watch = Watch::new();
+        watch.stamped_late = Some((10, SECOND + Duration::from_millis(late)));
+        watch.see(&[10, 11, 30], &["appeared"]);
+        watch.see(&[10, 11, 30], &[]);
+        watch.see(&[10, 11, 30], &["not-moving"]);
+        watch.see(&[11, 30, 103], expect);
+    };
+    check(12, &["one-in-one-out"]);
+    check(100, &["one-in-one-out"]);
+    check(101, &["changed"]);
+}
+
 #[test]
 fn after_a_long_time_one_exchange_is_enough() {
     let check = |still: u32, expect: Confidence| {

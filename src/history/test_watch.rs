@@ -26,6 +26,8 @@ pub(super) struct Watch {
     pub(super) has_ages: bool,
     /// What the program has accepted and not closed.
     pub(super) accepted: Option<CookieSet>,
+    /// What came in that second was established so much later.
+    pub(super) stamped_late: Option<(u32, Duration)>,
     pub(super) counters: ListenCounters,
 }
 
@@ -48,6 +50,7 @@ impl Watch {
             listener: listener(PORT, 0),
             has_ages: true,
             accepted: Some(CookieSet::default().with(Cookie(1))),
+            stamped_late: None,
             counters: NO_DROPS,
         }
     }
@@ -74,7 +77,9 @@ impl Watch {
             row.remote
                 .set_port(u16::try_from(*second).unwrap() + 40_000);
             // The watch begins in the 100th second.
-            let waited = self.at + SECOND * 100 - SECOND * *second;
+            let late = self.stamped_late.filter(|(late, _)| late == second);
+            let late = late.map_or(Duration::ZERO, |(_, by)| by);
+            let waited = self.at + SECOND * 100 - SECOND * *second - late;
             row.info = self.has_ages.then(|| TcpInfo {
                 since_data_sent: waited,
                 ..TcpInfo::default()

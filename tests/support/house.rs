@@ -5,6 +5,7 @@
 //! own, and gone with it.
 
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -79,7 +80,13 @@ impl House {
         let inside = format!("nsenter --target {} --pid -- {program}", self.first);
         let wrapper = self.script("server", &format!("exec {inside} \"$@\""));
         let case = scenario::find(id).unwrap();
-        let server = Running::start(Path::new(&wrapper), case).unwrap();
+        // Another thread of the tests that forks has the script open for writing, until its exec.
+        let server = eventually("a script that nobody writes to", || {
+            match Running::start(Path::new(&wrapper), case) {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+                started => Some(started.unwrap()),
+            }
+        });
         self.servers.push(server);
         self.servers.last().unwrap()
     }

@@ -1,7 +1,7 @@
 //! What the kernel tests stand on: [`namespace`] gives each an empty socket table of its own,
 //! [`named`] several with names; [`sockets`] fills it, [`clock`] brackets what the kernel measures,
 //! [`scan`] looks at it with the library and [`command`] with the program itself; [`house`] holds
-//! processes for less than root.
+//! processes for less than root, and [`software`] starts what nobody here wrote.
 #![allow(
     dead_code,
     unused_imports,
@@ -18,6 +18,7 @@ pub(crate) mod random;
 pub(crate) mod rows;
 pub(crate) mod scan;
 pub(crate) mod sockets;
+pub(crate) mod software;
 
 pub(crate) use namespace::in_own_namespace;
 
