@@ -165,7 +165,7 @@ fn what_may_not_be_read_is_a_gap_and_not_nobody() {
 /// Every call of a scan with every error it can end with; here each so many-th of these pairs, and
 /// with `TCPLEAK_FAULTS=every` all of them, and a table of what became of them.
 fn check_every_fault(view: View) {
-    const EACH: usize = 47;
+    const EACH: usize = 61;
     let Some(_namespace) = in_own_namespace() else {
         return;
     };
