@@ -314,8 +314,9 @@ pub struct Filter {
     ///
     /// Such as: state close-wait '( sport = :8080 or dst 10.0.0.0/8:5432 )'. States come first: state
     /// or exclude, with a state, all, connected, synchronized, bucket or big. Then conditions: src or
-    /// dst with [ADDR][/LEN][:PORT]; sport or dport with =, !=, <, <=, > or >= and a port, its name or
-    /// a range; dev with an index; combined by not, and, or and parentheses. See tcpleak(1).
+    /// dst with ADDR, ADDR/LEN, :PORT or ADDR/LEN:PORT; sport or dport with =, !=, <, <=, > or >= and a
+    /// port, its name or a range; dev with an index; combined by not, and, or and parentheses. See
+    /// tcpleak(1).
     #[arg(value_name = "EXPRESSION")]
     pub expression: Vec<String>,
 }
