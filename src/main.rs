@@ -4,12 +4,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tcpleak::commands::Unprinted;
 
 fn main() -> ExitCode {
     match tcpleak::commands::run(&tcpleak::cli::Cli::parse()) {
         Ok(status) => status,
-        // The reader has what it wanted (`| head`): no error.
-        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_reader_gone(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // If standard error is closed too, the status still tells.
             let _ = writeln!(io::stderr(), "tcpleak: {error:#}");
@@ -18,13 +18,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-            || cause
-                .downcast_ref::<serde_json::Error>()
-                .is_some_and(|e| e.io_error_kind() == Some(io::ErrorKind::BrokenPipe))
-    })
+fn is_reader_gone(error: &anyhow::Error) -> bool {
+    let unprinted = error.downcast_ref::<Unprinted>();
+    unprinted.is_some_and(Unprinted::is_reader_gone)
 }

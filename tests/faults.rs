@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "that is how a test fails")]
 #![expect(clippy::print_stderr, reason = "a test that cannot run has to say so")]
 
+mod fault;
 mod support;
 
 use std::process::{Command, Stdio};
 
+use fault::{Scene, Tally, View};
 use support::clock::eventually;
 use support::command::{self, Outcome};
 use support::in_own_namespace;
@@ -158,4 +160,58 @@ fn what_may_not_be_read_is_a_gap_and_not_nobody() {
     );
     assert!(outcome.stdout.contains("cause unknown"), "{outcome:?}");
     assert!(outcome.stderr.contains("not seen"), "{outcome:?}");
+}
+
+/// Every call of a scan with every error it can end with; here each so many-th of these pairs, and
+/// with `TCPLEAK_FAULTS=every` all of them, and a table of what became of them.
+fn check_every_fault(view: View) {
+    const EACH: usize = 61;
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    if !strace_is_there() {
+        return;
+    }
+    let Some(scene) = Scene::new(view) else {
+        return;
+    };
+    let all = std::env::var_os("TCPLEAK_FAULTS").is_some_and(|value| value == "every");
+    let calls = scene.calls();
+    let with_faults = |call| fault::faults_of(call).into_iter().map(move |it| (call, it));
+    let pairs = calls.iter().flat_map(with_faults);
+    let pairs: Vec<_> = pairs.step_by(if all { 1 } else { EACH }).collect();
+    assert!(pairs.len() > 20, "so few: {pairs:?}");
+    let (mut tally, mut wrong) = (Tally::default(), Vec::new());
+    for (call, fault) in &pairs {
+        let outcome = scene.scan(call, fault);
+        match fault::judge(call, fault, &outcome, &scene.truth) {
+            Ok(ending) => tally.count(call, fault, ending),
+            Err(why) => wrong.push(format!("{fault} of {call}: {why}; {}", outcome.stderr)),
+        }
+    }
+    if all {
+        eprintln!("{view}, {} calls:\n{tally}", calls.len());
+    }
+    let count = wrong.len();
+    assert!(
+        count == 0,
+        "{count} of {} are wrong:\n{}",
+        pairs.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn no_fault_makes_a_scan_lie() {
+    check_every_fault(View::Inside);
+}
+
+#[test]
+fn nor_one_of_another_namespace() {
+    check_every_fault(View::Outside);
+}
+
+#[test]
+fn nor_one_of_files() {
+    check_every_fault(View::Files);
 }

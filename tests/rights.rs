@@ -4,10 +4,14 @@
 
 mod support;
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
-use support::command::{Outcome, at_port};
+use support::command::{Ended, Outcome, at_port, tcpleak};
 use support::house::{House, NOBODY, SOMEBODY, Who, tcpleak_where};
+use support::scan::Directory;
 use support::{cannot_run, in_own_namespace};
 
 const SCHEMA: &str = include_str!("../docs/doctor.schema.json");
@@ -372,4 +376,127 @@ fn kernel() -> (u32, u32) {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     let mut number = || numbers.next().unwrap().parse().unwrap();
     (number(), number())
+}
+
+/// A watch that goes on, and what it may do.
+struct Watcher(Ended);
+
+impl Watcher {
+    fn start(wrapper: &[&str], arguments: &str) -> Watcher {
+        let program = env!("CARGO_BIN_EXE_tcpleak");
+        let words = arguments.split_whitespace();
+        let mut line = wrapper
+            .iter()
+            .copied()
+            .chain([program, "watch", "--netns", "self"]);
+        let mut command = Command::new(line.next().unwrap());
+        let child = command
+            .args(line)
+            .args(words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Watcher(Ended(child.spawn().unwrap()))
+    }
+
+    /// Waits until the line of `/proc/PID/status` is that, of every thread.
+    fn check(&self, name: &str, expect: &str) {
+        let tasks = format!("/proc/{}/task", self.0.0.id());
+        let line = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap_or_default();
+            let mut lines = status.lines().filter_map(|line| line.strip_prefix(name));
+            lines
+                .next()
+                .map(|value| value.trim_start_matches(':').trim().to_owned())
+        };
+        let mut seen = Vec::new();
+        let is_so = || {
+            let tasks = std::fs::read_dir(&tasks).unwrap();
+            seen = tasks.filter_map(|task| line(task.unwrap())).collect();
+            // The main thread, and the one that waits for signals.
+            (seen.len() > 1 && seen.iter().all(|value| value == expect)).then_some(())
+        };
+        support::clock::eventually(&format!("{name} {expect}"), is_so);
+    }
+}
+
+const DAC_OVERRIDE: u64 = 1 << 1;
+const DAC_READ_SEARCH: u64 = 1 << 2;
+const FOWNER: u64 = 1 << 3;
+const SYS_PTRACE: u64 = 1 << 19;
+const SYS_ADMIN: u64 = 1 << 21;
+
+fn set(capabilities: u64) -> String {
+    format!("{capabilities:016x}")
+}
+
+/// All capabilities are there to be given up.
+fn may_do_everything() -> bool {
+    let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .unwrap();
+    let has = u64::from_str_radix(line.trim(), 16).unwrap();
+    let needed = DAC_OVERRIDE | DAC_READ_SEARCH | FOWNER | SYS_PTRACE | SYS_ADMIN;
+    if has & needed != needed || has == needed {
+        cannot_run("needs the capabilities of root");
+        return false;
+    }
+    true
+}
+
+#[test]
+fn what_a_run_does_not_need_it_gives_up() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    if !may_do_everything() {
+        return;
+    }
+    const TO_READ: u64 = SYS_PTRACE | DAC_READ_SEARCH;
+    const ALL: &str = "--interval 1h --plain";
+    let directory = Directory::new("given-up");
+    let file = directory.0.join("file");
+
+    let watch = Watcher::start(&[], ALL);
+    watch.check("CapEff", &set(TO_READ));
+    watch.check("CapPrm", &set(TO_READ | SYS_ADMIN));
+    watch.check("NoNewPrivs", "1");
+
+    let watch = Watcher::start(&[], &format!("{ALL} --save {}", file.display()));
+    watch.check("CapPrm", &set(TO_READ | SYS_ADMIN | DAC_OVERRIDE | FOWNER));
+    watch.check("CapEff", &set(TO_READ));
+
+    // The program that it is to start may need to become another user.
+    let watch = Watcher::start(&[], &format!("{ALL} --exec true"));
+    watch.check("CapPrm", &set(TO_READ | SYS_ADMIN));
+    watch.check("NoNewPrivs", "0");
+
+    // Without CAP_SYS_PTRACE every capability counts.
+    let some = ["setpriv", "--bounding-set", "-all,+net_admin,+chown"];
+    let watch = Watcher::start(&some, ALL);
+    watch.check("CapEff", &set(1 << 12 | 1));
+}
+
+/// Root may do that, and a run that has given up the right to it takes it back for that.
+#[test]
+fn root_saves_where_somebody_else_lives() {
+    let Some(_namespace) = in_own_namespace() else {
+        return;
+    };
+    if !may_do_everything() {
+        return;
+    }
+    let directory = Directory::new("elsewhere");
+    std::os::unix::fs::chown(&directory.0, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o1700);
+    std::fs::set_permissions(&directory.0, mode).unwrap();
+    for (name, arguments) in [("scan", "scan"), ("watch", "watch --count 1 --plain")] {
+        let file = directory.0.join(name);
+        std::fs::write(&file, "somebody's").unwrap();
+        std::os::unix::fs::chown(&file, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+        let outcome = tcpleak(&format!("{arguments} --save {}", file.display()));
+        assert_eq!((outcome.status, &*outcome.stderr), (0, ""));
+        assert_eq!(std::fs::metadata(&file).unwrap().uid(), 0);
+    }
 }

@@ -5,7 +5,9 @@
 //! needs a right, and something else stands in for it.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,10 +16,11 @@ use rustix::io::Errno;
 
 use super::descriptors::{open_directory, process_ids};
 use super::places::{Mount, Place};
-use super::proc_root;
 use super::processes::soft_descriptor_limit;
+use super::{proc_root, rights};
 use crate::kernel::{fd_link, mountinfo};
-use crate::model::{CrowdedProcess, Netns};
+use crate::model::{Coverage, CrowdedProcess, Gap, GapKind, Netns, NetnsChoice, count_of};
+use crate::sight;
 
 /// Fewer descriptors are no crowd: 80 % of 60, and nobody runs a server with a limit below that.
 /// Reading the limits costs four times as much as all the rest that is done for a process here;
@@ -31,6 +34,8 @@ pub(super) struct Census {
     pub(super) namespaces: Namespaces,
     /// Processes that have used most of their descriptors, with their soft limit.
     pub(super) crowded: Vec<(u32, u64)>,
+    /// Of how many that could not be told, and why of the first it could not.
+    uncounted: Option<(u64, Errno)>,
 }
 
 /// The network namespaces of the machine, as far as they can be seen.
@@ -42,8 +47,12 @@ pub(super) struct Census {
 pub(super) struct Namespaces {
     /// All of them.
     pub(super) places: BTreeMap<u64, Place>,
-    /// Processes of which it cannot be told where they live.
+    /// Processes of which it may not be known where they live.
     pub(super) unreadable: u64,
+    /// How many others are missing for another reason, and the first of those.
+    failed: Option<(u64, Errno)>,
+    /// Why the processes, or the mounts, could not be listed.
+    unlisted: Option<(&'static str, io::Error)>,
 }
 
 /// So many processes are remembered for each namespace: the one that was seen first may end before
@@ -57,8 +66,14 @@ pub(super) fn take(proc_root: &Path) -> Census {
     let own = own(proc_root);
     let own_inode = own.netns.0;
     namespaces.places.insert(own_inode, own);
-    let (Ok(root), Ok(pids)) = (open_directory(CWD, proc_root), process_ids(proc_root)) else {
-        return census;
+    let listed = open_directory(CWD, proc_root)
+        .and_then(|root| process_ids(proc_root).map(|pids| (root, pids)));
+    let (root, pids) = match listed {
+        Ok(listed) => listed,
+        Err(error) => {
+            namespaces.unlisted = Some(("those in which processes live", error.into()));
+            return census;
+        }
     };
     // The size of a directory in a copy is no number of descriptors.
     let is_mounted = proc_root::is_mounted(proc_root);
@@ -76,11 +91,17 @@ pub(super) fn take(proc_root: &Path) -> Census {
                     .or_insert_with(|| Place::new(Netns(inode)))
                     .remember(process),
                 Err(Errno::NOENT | Errno::SRCH) => continue,
-                Err(_) => namespaces.unreadable += 1,
+                Err(Errno::ACCESS | Errno::PERM) => namespaces.unreadable += 1,
+                Err(error) => namespaces.failed.get_or_insert((0, error)).0 += 1,
             },
         }
         if is_mounted {
-            census.crowded.extend(crowded(root.as_fd(), pid));
+            match crowded(root.as_fd(), pid) {
+                Ok(limit) => census.crowded.extend(limit.map(|limit| (pid, limit))),
+                // It has ended, or may not be looked at: so it is with its namespace.
+                Err(Errno::NOENT | Errno::SRCH | Errno::ACCESS | Errno::PERM) => {}
+                Err(error) => census.uncounted.get_or_insert((0, error)).0 += 1,
+            }
         }
     }
     namespaces.add_unnamed(root.as_fd(), unnamed);
@@ -90,7 +111,53 @@ pub(super) fn take(proc_root: &Path) -> Census {
     census
 }
 
+impl Census {
+    /// Says what is missing from it, as far as `choices` are weakened by that.
+    pub(super) fn report(
+        &self,
+        choices: &[NetnsChoice],
+        proc_root: &Path,
+        coverage: &mut Coverage,
+    ) {
+        let mut gap = |kind, what: String, why: String, count| {
+            coverage.gaps.push(Gap {
+                kind,
+                what,
+                why,
+                needs: None,
+                count,
+            });
+        };
+        if let Some((count, error)) = self.uncounted {
+            let what = format!("open descriptors of {}", count_of(count, "process"));
+            gap(GapKind::Details, what, error.to_string(), count);
+        }
+        if !choices.is_empty() && !choices.contains(&NetnsChoice::All) {
+            return;
+        }
+        let namespaces = &self.namespaces;
+        if let Some((which, error)) = &namespaces.unlisted {
+            let what = format!("network namespaces: {which}");
+            gap(GapKind::Sockets, what, error.to_string(), 1);
+        }
+        if let Some((count, error)) = namespaces.failed {
+            let what = format!("network namespaces of {}", count_of(count, "process"));
+            gap(GapKind::Sockets, what, error.to_string(), count);
+        }
+        if namespaces.unreadable > 0 {
+            let rights = rights::own(proc_root);
+            let gap = sight::unknown_namespaces(namespaces.unreadable, &rights);
+            coverage.gaps.push(gap);
+        }
+    }
+}
+
 impl Namespaces {
+    /// Every process is in one that is known.
+    pub(super) fn are_those_of_all(&self) -> bool {
+        self.unreadable == 0 && self.failed.is_none() && self.unlisted.is_none()
+    }
+
     fn place(&mut self, inode: u64) -> &mut Place {
         let new = || Place::new(Netns(inode));
         self.places.entry(inode).or_insert_with(new)
@@ -130,7 +197,18 @@ impl Namespaces {
 
     /// Adds the mounts of a process, which are reached by `way`.
     fn add_mounts_of(&mut self, process: &Path, way: Option<&Path>) {
-        let table = std::fs::read(process.join("mountinfo")).unwrap_or_default();
+        let table = match std::fs::read(process.join("mountinfo")) {
+            Ok(table) if !table.is_empty() => table,
+            Ok(_) => {
+                return self.unlist(
+                    "those that are mounted",
+                    io::ErrorKind::UnexpectedEof.into(),
+                );
+            }
+            // Those of the first process need a right, and `network-namespaces` of the doctor is it.
+            Err(_) if way.is_some() => return,
+            Err(error) => return self.unlist("those that are mounted", error),
+        };
         for (inode, name) in mountinfo::network_namespaces(&table) {
             let path = match (way, name.strip_prefix("/")) {
                 (Some(way), Ok(below)) => way.join(below),
@@ -144,6 +222,12 @@ impl Namespaces {
     }
 }
 
+impl Namespaces {
+    fn unlist(&mut self, which: &'static str, error: io::Error) {
+        self.unlisted.get_or_insert((which, error));
+    }
+}
+
 impl Place {
     fn remember(&mut self, process: String) {
         if self.processes.len() < WITNESSES {
@@ -154,10 +238,13 @@ impl Place {
 
 /// This thread's namespace; where there is nothing to tell it by, it goes by no number.
 pub(super) fn own(proc_root: &Path) -> Place {
-    let link = std::fs::read_link(proc_root::own(proc_root).join("ns/net"));
-    let inode = link
-        .ok()
-        .and_then(|link| fd_link::netns_inode(link.as_os_str().as_encoded_bytes()));
+    let path = proc_root::own(proc_root).join("ns/net");
+    let link = std::fs::read_link(&path);
+    let inode = match link {
+        Ok(link) => fd_link::netns_inode(link.as_os_str().as_encoded_bytes()),
+        // In a copy the link leads to nothing.
+        Err(_) => std::fs::metadata(&path).ok().map(|file| file.ino()),
+    };
     Place {
         own: true,
         ..Place::new(Netns(inode.unwrap_or(0)))
@@ -181,15 +268,18 @@ pub(super) fn table_file(root: BorrowedFd<'_>, process: &str) -> Result<u64, Err
 /// Since Linux 6.2 the size of `/proc/PID/fd` is the number of open descriptors
 /// (`proc_fd_getattr`, `fs/proc/fd.c`), and anybody may ask for it. Before, it is zero: then only
 /// those processes are judged that are read for another reason.
-fn crowded(root: BorrowedFd<'_>, pid: u32) -> Option<(u32, u64)> {
-    let stat = statat(root, format!("{pid}/fd"), AtFlags::empty()).ok()?;
-    let open = u64::try_from(stat.st_size).ok()?;
+///
+/// The soft limit of a process that is; nothing of one that is not, or that has none.
+fn crowded(root: BorrowedFd<'_>, pid: u32) -> Result<Option<u64>, Errno> {
+    let stat = statat(root, format!("{pid}/fd"), AtFlags::empty())?;
+    let open = u64::try_from(stat.st_size).unwrap_or(0);
     if open < FEWEST_DESCRIPTORS {
-        return None;
+        return Ok(None);
     }
-    let limit = soft_descriptor_limit(&limits(root, pid).ok()?)??;
-    let is_crowd = open.saturating_mul(100) >= limit.saturating_mul(CrowdedProcess::PERCENT);
-    is_crowd.then_some((pid, limit))
+    let limit = soft_descriptor_limit(&limits(root, pid)?).ok_or(Errno::BADMSG)?;
+    let is_crowd =
+        |limit: &u64| open.saturating_mul(100) >= limit.saturating_mul(CrowdedProcess::PERCENT);
+    Ok(limit.filter(is_crowd))
 }
 
 fn limits(root: BorrowedFd<'_>, pid: u32) -> Result<Vec<u8>, Errno> {

@@ -22,13 +22,19 @@ pub(super) struct InUse {
 /// Reads `sockstat` and `sockstat6` of a `net` directory.
 pub(super) fn in_use(net: &Path) -> InUse {
     let v4 = read_small(&net.join("sockstat"));
-    // A kernel without IPv6 has no sockstat6.
-    let v6 = read_small(&net.join("sockstat6")).ok();
-    let v6 = v6.and_then(|text| netstat::sockets_in_use(&text, b"TCP6"));
+    let v6 = match read_small(&net.join("sockstat6")) {
+        // A kernel without IPv6 has no such file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Fact::Known(0),
+        text => read_fact(text, |text| netstat::sockets_in_use(text, b"TCP6")),
+    };
     let time_wait = v4.as_ref().ok().and_then(|text| netstat::time_wait(text));
-    let sockets = read_fact(v4, |text| {
-        Some(netstat::sockets_in_use(text, b"TCP")? + v6.unwrap_or(0))
-    });
+    let sockets = match (
+        read_fact(v4, |text| netstat::sockets_in_use(text, b"TCP")),
+        v6,
+    ) {
+        (Fact::Known(v4), Fact::Known(v6)) => Fact::Known(v4 + v6),
+        (Fact::Unknown(reason), _) | (_, Fact::Unknown(reason)) => Fact::Unknown(reason),
+    };
     let is_empty = sockets == Fact::Known(0) && time_wait == Some(0);
     InUse { sockets, is_empty }
 }

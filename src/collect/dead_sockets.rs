@@ -153,7 +153,7 @@ impl<'a> Search<'a> {
             unread: None,
             suspects: sockets,
             mptcp: HashSet::new(),
-            every_table: all_processes && namespaces.unreadable == 0,
+            every_table: all_processes && namespaces.are_those_of_all(),
             counts,
             looked: Instant::now(),
         };
@@ -262,7 +262,10 @@ impl<'a> Search<'a> {
         if processes_somewhere > 0 {
             let rights = rights::own(self.tables.proc_root);
             let gap = sight::unknown_namespaces(processes_somewhere, &rights);
-            coverage.gaps.push(gap);
+            // A look at all namespaces has said so.
+            if !coverage.gaps.contains(&gap) {
+                coverage.gaps.push(gap);
+            }
         }
     }
 
@@ -369,7 +372,7 @@ impl<'a> Search<'a> {
                 let SocketDescriptor { inode, pid, fd } = *suspect;
                 let start_time = *start_times
                     .entry(pid)
-                    .or_insert_with(|| start_time(root, pid));
+                    .or_insert_with(|| start_time(root, pid).ok());
                 // After the start time: the inode says that this is the process that was walked.
                 let start_time = start_time.filter(|_| is_same(root, suspect))?;
                 let process = ProcessId { pid, start_time };

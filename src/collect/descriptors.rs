@@ -58,6 +58,9 @@ pub(super) struct ProcessWalk {
     pub(super) tally: Option<Tally>,
     /// How long that took.
     pub(super) took: Duration,
+    /// A descriptor that was listed was closed before it was read; what it referred to may have
+    /// another one by now, which had not been listed.
+    pub(super) moved: bool,
 }
 
 /// How the walk of a process ended.
@@ -90,7 +93,9 @@ pub(super) fn walk(root: &OwnedFd, pids: &[u32], noted: Noted<'_>) -> Vec<Proces
         .min(4)
         .min(pids.len() / PROCESSES_WORTH_A_THREAD + 1);
     std::thread::scope(|scope| {
-        let others: Vec<_> = (1..threads).map(|_| scope.spawn(worker)).collect();
+        // Where no further thread may be had (pids.max of a cgroup), those that there are do it.
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, worker).ok();
+        let others: Vec<_> = (1..threads).map_while(start).collect();
         let own = worker();
         // A worker does not panic; if one did, its share of the processes was not read.
         others
@@ -163,11 +168,12 @@ impl<'a> Walker<'a> {
             waiting: WaitingDescriptors::default(),
             tally: self.noted.crowded.get(&pid).map(|limit| Tally::new(*limit)),
             took: Duration::ZERO,
+            moved: false,
         };
         let outcome = self
             .read(&format!("{pid}/fd"), &mut found)
             .and_then(|seen| match seen {
-                0 if self.has_other_threads(pid) => self.read_threads(pid, &mut found),
+                0 if self.has_other_threads(pid)? => self.read_threads(pid, &mut found),
                 _ => Ok(()),
             });
         found.ended = match outcome {
@@ -182,17 +188,22 @@ impl<'a> Walker<'a> {
         }
         // Half a process's descriptors are still true.
         if !found.sockets.is_empty() || found.tally.is_some() {
-            found.start_time = start_time(self.root, pid);
+            match start_time(self.root, pid) {
+                Ok(time) => found.start_time = Some(time),
+                Err(Errno::NOENT | Errno::SRCH) => found.ended = Ended::Vanished,
+                // They are somebody's, and it cannot be said whose.
+                Err(error) => found.ended = Ended::Failed(error),
+            }
         }
         found.took = started.elapsed();
         found
     }
 
     /// The link count of the directory says how many threads there are (`proc_task_getattr`).
-    fn has_other_threads(&self, pid: u32) -> bool {
+    fn has_other_threads(&self, pid: u32) -> Result<bool, Errno> {
         // Two, and one for each thread. The field's type is the architecture's.
-        statat(self.root, format!("{pid}/task"), AtFlags::empty())
-            .is_ok_and(|stat| stat.st_nlink > 3)
+        let tasks = statat(self.root, format!("{pid}/task"), AtFlags::empty())?;
+        Ok(tasks.st_nlink > 3)
     }
 
     /// Through the first thread that has descriptors.
@@ -235,7 +246,10 @@ impl<'a> Walker<'a> {
             let target = match readlinkat_raw(&directory, entry.file_name(), &mut target) {
                 Ok((target, _)) => &*target,
                 // Closed since the directory was read.
-                Err(Errno::NOENT) => continue,
+                Err(Errno::NOENT) => {
+                    found.moved = true;
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             if let Some(tally) = &mut found.tally {
@@ -258,18 +272,19 @@ impl<'a> Walker<'a> {
 
 /// A kernel thread has no descriptors, whoever may not read that it has none.
 pub(super) fn is_kernel_thread(root: BorrowedFd<'_>, pid: u32) -> bool {
-    stat(root, pid).is_some_and(|stat| stat.kernel_thread)
+    stat(root, pid).is_ok_and(|stat| stat.kernel_thread)
 }
 
-/// Field 22 of `/proc/PID/stat`, which makes the pid an identity; `None` if the process has ended.
-pub(super) fn start_time(root: BorrowedFd<'_>, pid: u32) -> Option<u64> {
+/// Field 22 of `/proc/PID/stat`, which makes the pid an identity; `NOENT` or `SRCH` if the process
+/// has ended.
+pub(super) fn start_time(root: BorrowedFd<'_>, pid: u32) -> Result<u64, Errno> {
     stat(root, pid).map(|stat| stat.start_time)
 }
 
-fn stat(root: BorrowedFd<'_>, pid: u32) -> Option<stat::Stat> {
+fn stat(root: BorrowedFd<'_>, pid: u32) -> Result<stat::Stat, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let file = openat(root, format!("{pid}/stat"), flags, Mode::empty()).ok()?;
+    let file = openat(root, format!("{pid}/stat"), flags, Mode::empty())?;
     let mut line = Vec::with_capacity(1024);
-    rustix::io::read(&file, rustix::buffer::spare_capacity(&mut line)).ok()?;
-    stat::parse_stat(&line).ok()
+    rustix::io::read(&file, rustix::buffer::spare_capacity(&mut line))?;
+    stat::parse_stat(&line).map_err(|_malformed| Errno::BADMSG)
 }

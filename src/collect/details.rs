@@ -3,8 +3,10 @@
 //! Only for the few processes that a finding will name. Nothing is stopped or attached to; what
 //! may not be read stays unknown with its reason.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
@@ -13,7 +15,7 @@ use super::descriptors::process_ids;
 use super::files::Files;
 use super::{proc_root, read_fact, why};
 use crate::kernel::mountinfo::{CgroupMounts, cgroup_mounts};
-use crate::kernel::{cgroup, fdinfo as parse, runtime, stat, syscall};
+use crate::kernel::{cgroup, fdinfo as parse, lines, runtime, stat, syscall};
 use crate::model::{
     EpollSet, Fact, IoUring, Process, ProcessDetail, Runtime, SecondLook, SystemCall, Thread,
     Unknown,
@@ -72,13 +74,19 @@ impl Details {
         };
         let (threads, epoll_sets) = match process_ids(&directory.join("task")) {
             Ok(tids) if tids.len() >= MANY_THREADS => std::thread::scope(|scope| {
-                let threads = scope.spawn(|| threads(&directory, tids));
-                let epoll_sets = epoll_sets();
-                // It does not panic; if it did, the threads were not read.
-                let not_read = |_| Fact::Unknown(Unknown::NotCollected);
-                (threads.join().unwrap_or_else(not_read), epoll_sets)
+                let read = || threads(&directory, &tids);
+                match std::thread::Builder::new().spawn_scoped(scope, read) {
+                    Ok(threads) => {
+                        let epoll_sets = epoll_sets();
+                        // It does not panic; if it did, the threads were not read.
+                        let not_read = |_| Fact::Unknown(Unknown::NotCollected);
+                        (threads.join().unwrap_or_else(not_read), epoll_sets)
+                    }
+                    // No further thread may be had (pids.max of a cgroup).
+                    Err(_) => (read(), epoll_sets()),
+                }
             }),
-            Ok(tids) => (threads(&directory, tids), epoll_sets()),
+            Ok(tids) => (threads(&directory, &tids), epoll_sets()),
             Err(error) => (Fact::Unknown(why(&error.into())), epoll_sets()),
         };
         ProcessDetail {
@@ -110,16 +118,27 @@ impl Details {
             return Fact::Unknown(Unknown::Unsupported);
         }
         let state = |mount: &Option<PathBuf>, path: Option<&[u8]>, file: &str, frozen: &str| {
-            let (mount, path) = (mount.as_ref()?, std::str::from_utf8(path?).ok()?);
-            // The root of a hierarchy has no such file, and cannot be frozen.
-            let text = std::fs::read_to_string(format!("{}{path}/{file}", mount.display())).ok()?;
-            Some(text.lines().any(|line| line == frozen))
+            let (Some(mount), Some(path)) = (mount, path) else {
+                return Fact::Known(false);
+            };
+            let relative = Path::new(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
+            match std::fs::read(mount.join(relative).join(file)) {
+                // The root of a hierarchy has no such file, and cannot be frozen.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Fact::Known(false),
+                text => read_fact(text, |text| {
+                    Some(lines(text).any(|line| line == frozen.as_bytes()))
+                }),
+            }
         };
         let unified = cgroup::unified_path(cgroups);
         let v2 = state(&mounts.unified, unified, "cgroup.events", "frozen 1");
         let freezer = cgroup::controller_path(cgroups, b"freezer");
         let v1 = state(&mounts.freezer, freezer, "freezer.state", "FROZEN");
-        Fact::Known(v1 == Some(true) || v2 == Some(true))
+        match (v1, v2) {
+            (Fact::Known(v1), Fact::Known(v2)) => Fact::Known(v1 || v2),
+            (Fact::Known(true), _) | (_, Fact::Known(true)) => Fact::Known(true),
+            (Fact::Unknown(reason), _) | (_, Fact::Unknown(reason)) => Fact::Unknown(reason),
+        }
     }
 }
 
@@ -151,20 +170,32 @@ pub(super) fn look_again_at_running(proc_root: &Path, processes: &mut [Process])
     }
 }
 
-fn threads(directory: &Path, tids: Vec<u32>) -> Fact<Vec<Thread>> {
+/// Unknown if one of them could not be read: the others would pass for all.
+fn threads(directory: &Path, tids: &[u32]) -> Fact<Vec<Thread>> {
     let mut files = match Files::below(&directory.join("task")) {
         Ok(files) => files,
         Err(error) => return Fact::Unknown(why(&error.into())),
     };
-    let threads = tids
-        .into_iter()
-        .filter_map(|tid| read_thread(&mut files, tid));
-    Fact::Known(threads.take(THREADS_AT_MOST).collect())
+    let mut threads = Vec::new();
+    for tid in tids {
+        match read_thread(&mut files, *tid) {
+            Fact::Known(thread) => threads.push(thread),
+            Fact::Unknown(Unknown::Vanished) => {}
+            Fact::Unknown(reason) => return Fact::Unknown(reason),
+        }
+        if threads.len() == THREADS_AT_MOST {
+            break;
+        }
+    }
+    Fact::Known(threads)
 }
 
-/// `None` if the thread is gone.
-fn read_thread(tasks: &mut Files, tid: u32) -> Option<Thread> {
-    let stat = stat::parse_stat(tasks.read_short(&format!("{tid}/stat")).ok()?).ok()?;
+fn read_thread(tasks: &mut Files, tid: u32) -> Fact<Thread> {
+    let stat = tasks.read_short(&format!("{tid}/stat"));
+    let stat = match read_fact(stat, |line| stat::parse_stat(line).ok()) {
+        Fact::Known(stat) => stat,
+        Fact::Unknown(reason) => return Fact::Unknown(reason),
+    };
     let system_call = tasks.read_short(&format!("{tid}/syscall"));
     let system_call = read_fact(system_call, syscall::parse_system_call);
     // A call tells more than the place in the kernel where it sleeps; where there is none, or only
@@ -182,7 +213,7 @@ fn read_thread(tasks: &mut Files, tid: u32) -> Option<Thread> {
     } else {
         Fact::Unknown(Unknown::NotCollected)
     };
-    Some(Thread {
+    Fact::Known(Thread {
         tid,
         comm: stat.comm,
         state: stat.state,

@@ -30,6 +30,7 @@ mod owners;
 mod peers;
 mod places;
 mod port;
+mod privileges;
 mod proc_root;
 mod proc_tables;
 mod processes;
@@ -43,6 +44,8 @@ mod tables;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
+
+use rustix::io::Errno;
 
 use crate::model::{Fact, Focus, NetnsChoice, OwnerSource, Snapshot, TcpState, Unknown};
 use crowded::Crowd;
@@ -157,6 +160,7 @@ pub enum CollectError {
 
 pub use netlink::NetlinkError;
 pub use port::{PortWatch, is_local, listeners_elsewhere};
+pub use privileges::{Uses, give_up, saving};
 pub use session::Session;
 pub use sight::sight;
 
@@ -178,6 +182,7 @@ fn look(
     let census = census::take(root);
     let mut coverage = coverage::begin(root);
     let all_processes = coverage.owners_complete();
+    census.report(&request.netns, root, &mut coverage);
     let places = choice::resolve(&request.netns, &census.namespaces, root)?;
     let mut sockets = Sockets::open(request, &places, &mut coverage)?;
     let is_list = matches!(request.entries, Entries::InStates(_));
@@ -279,9 +284,12 @@ fn why(error: &io::Error) -> Unknown {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Unknown::Permission,
         io::ErrorKind::NotFound => Unknown::Vanished,
-        _ if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
-            Unknown::Vanished
-        }
-        _ => Unknown::Unsupported,
+        io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput => Unknown::Unsupported,
+        _ => match Errno::from_io_error(error) {
+            Some(Errno::SRCH) => Unknown::Vanished,
+            Some(Errno::OPNOTSUPP | Errno::NODEV) => Unknown::Unsupported,
+            // For want of something (descriptors, memory), or broken off: it is there.
+            _ => Unknown::NotCollected,
+        },
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::{Socket, SocketAddr as KernelAddress, protocols::NETLINK_SOCK_DIAG};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
@@ -76,6 +76,10 @@ impl SockDiag {
         // an answer lost, never one that is late.
         const SILENCE: Duration = Duration::from_secs(5);
         let socket = Socket::new(NETLINK_SOCK_DIAG).map_err(NetlinkError::Open)?;
+        // Then only the kernel's messages arrive (`netlink_getsockbyportid`, `af_netlink.c`), and
+        // nobody else can answer in its place.
+        let kernel = KernelAddress::new(0, 0);
+        socket.connect(&kernel).map_err(NetlinkError::Open)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(SILENCE))
             .map_err(|error| NetlinkError::Open(error.into()))?;
         Ok(SockDiag::over(socket))
@@ -158,8 +162,10 @@ impl<T: Transport> SockDiag<T> {
         loop {
             let length = self.receive()?;
             for message in Messages::new(&self.buffer[..length]) {
+                // Whatever it was, it may have been a row.
+                interrupted |= message.payload == Payload::Lost;
                 // An answer to a request that was given up before.
-                if message.sequence != self.sequence && message.payload != Payload::Other {
+                if message.sequence != self.sequence {
                     continue;
                 }
                 interrupted |= message.interrupted;
@@ -170,7 +176,7 @@ impl<T: Transport> SockDiag<T> {
                     Payload::Done(errno) | Payload::Error(errno) => {
                         return Err(NetlinkError::Refused(io::Error::from_raw_os_error(errno)));
                     }
-                    Payload::Other => {}
+                    Payload::Lost | Payload::Other => {}
                 }
             }
         }
@@ -204,7 +210,9 @@ impl<T: Transport> SockDiag<T> {
                         Payload::Error(errno) if errno == Errno::NOENT.raw_os_error() => {
                             on_answer(index, None);
                         }
-                        Payload::Error(0) | Payload::Done(_) | Payload::Other => continue,
+                        Payload::Error(0) | Payload::Done(_) | Payload::Lost | Payload::Other => {
+                            continue;
+                        }
                         Payload::Error(errno) => {
                             return Err(NetlinkError::Refused(io::Error::from_raw_os_error(errno)));
                         }
@@ -279,11 +287,11 @@ mod tests {
 
         fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let mut answer = self.answers.pop_front().expect("the script has ended")?;
-            for sequence in answer
-                .chunks_exact_mut(24)
-                .map(|message| &mut message[8..12])
-            {
-                sequence.copy_from_slice(&self.last_sequence.to_ne_bytes());
+            let sequences = answer.chunks_exact_mut(24);
+            for sequence in sequences.map(|message| &mut message[8..12]) {
+                let relative = u32::from_ne_bytes(*sequence.first_chunk().unwrap());
+                let absolute = self.last_sequence.wrapping_add(relative);
+                sequence.copy_from_slice(&absolute.to_ne_bytes());
             }
             let fits = answer.len().min(buffer.len());
             buffer[..fits].copy_from_slice(&answer[..fits]);
@@ -293,6 +301,7 @@ mod tests {
 
     const DONE: u16 = 3;
     const ERROR: u16 = 2;
+    const OVERRUN: u16 = 4;
     const ROW: u16 = 20;
     const DUMP_INTR: u16 = 16;
 
@@ -395,9 +404,52 @@ mod tests {
         assert_eq!((outcome, rows), (Ok(Dumped::Interrupted), 2));
     }
 
+    /// The kernel says so in NLMSG_OVERRUN, or breaks off within a message.
+    #[test]
+    fn a_dump_with_a_hole_is_repeated_and_then_said_to_be_so() {
+        let whole = || datagram(&[(ROW, 0, 0), (DONE, 0, 0)]);
+        let overrun = || datagram(&[(ROW, 0, 0), (OVERRUN, 0, 0), (DONE, 0, 0)]);
+        let torn = || {
+            let mut bytes = datagram(&[(ROW, 0, 0), (ROW, 0, 0)]).unwrap();
+            // Longer than all that is left.
+            bytes[24] = 200;
+            bytes.extend(datagram(&[(ROW, 0, 0)]).unwrap());
+            Ok(bytes)
+        };
+        let done = || datagram(&[(DONE, 0, 0)]);
+        let broken_off = || Ok(datagram(&[(ROW, 0, 0), (ROW, 0, 0)]).unwrap()[..40].to_vec());
+        for with_hole in [
+            vec![overrun()],
+            vec![torn(), done()],
+            vec![broken_off(), done()],
+        ] {
+            let repeated = with_hole.into_iter().chain([whole()]).collect();
+            let (outcome, _, sent) = dump(repeated);
+            assert_eq!((outcome, sent), (Ok(Dumped::Whole), vec![18, 18]));
+        }
+        let (outcome, rows, _) = dump(vec![overrun(), torn(), done(), overrun()]);
+        assert_eq!((outcome, rows), (Ok(Dumped::Interrupted), 3));
+    }
+
+    #[test]
+    fn answers_to_other_requests_are_none() {
+        let mut stale = datagram(&[(ROW, 0, 0), (DONE, 0, 0)]).unwrap();
+        for message in stale.chunks_exact_mut(24) {
+            message[8..12].copy_from_slice(&(-1_i32).to_ne_bytes());
+        }
+        let (outcome, rows, _) = dump(vec![
+            Ok(stale),
+            datagram(&[(ROW, 0, 0), (ROW, 0, 0), (DONE, 0, 0)]),
+        ]);
+        assert_eq!((outcome, rows), (Ok(Dumped::Whole), 2));
+    }
+
     #[test]
     fn silence_and_truncation_are_errors() {
         let (outcome, ..) = dump(vec![errno(Errno::AGAIN)]);
+        assert!(outcome.is_err_and(|text| text.starts_with("receive")));
+        // Rows, and no end.
+        let (outcome, ..) = dump(vec![datagram(&[(ROW, 0, 0)]), errno(Errno::AGAIN)]);
         assert!(outcome.is_err_and(|text| text.starts_with("receive")));
         let (outcome, ..) = dump(vec![Ok(vec![0; 40_000])]);
         assert!(outcome.is_err_and(|text| text.contains("40000 bytes")));

@@ -4,6 +4,7 @@
 //! among its registered files (facts O9); its holder then is whoever has the ring.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::Path;
 
 use rustix::fd::{AsFd, OwnedFd};
@@ -93,12 +94,16 @@ impl Owners {
             self.walk(&root, &pids, noted);
             let unheld = self.unheld(asked.wanted);
             if !unheld.is_empty() {
-                self.look_into_rings(&root, &unheld);
-                // Handed on to a process that has been started since.
-                let mut born = process_ids(proc_root).unwrap_or_default();
-                born.retain(|pid| !self.processes.contains_key(pid));
-                total += born.len();
-                self.walk(&root, &born, noted);
+                match process_ids(proc_root) {
+                    Ok(mut again) => {
+                        again.retain(|pid| self.is_to_be_walked_again(*pid));
+                        let is_new = |pid: &&u32| !self.processes.contains_key(pid);
+                        total += again.iter().filter(is_new).count();
+                        self.walk(&root, &again, noted);
+                    }
+                    Err(error) => coverage.gaps.push(no_proc(proc_root, error)),
+                }
+                self.look_into_rings(&root, &self.unheld(asked.wanted));
             }
             // Where nobody's holders were wanted, no statement about holders is weakened.
             let kind = if asked.wanted.is_empty() {
@@ -117,10 +122,22 @@ impl Owners {
             .extend(walks.into_iter().map(|walk| (walk.pid, walk)));
     }
 
+    /// What nobody was seen to hold may have been on its way: to a process that has been started
+    /// since, one that has taken over a pid, or another descriptor.
+    fn is_to_be_walked_again(&self, pid: u32) -> bool {
+        let walk = self.processes.get(&pid);
+        walk.is_none_or(|walk| walk.moved || walk.ended == Ended::Vanished)
+    }
+
     /// Those of `wanted` that no descriptor refers to.
     fn unheld(&self, wanted: &HashSet<Inode>) -> HashSet<Inode> {
         let mut unheld = wanted.clone();
-        for socket in self.processes.values().flat_map(|walk| &walk.sockets) {
+        // What has no start time is nobody's.
+        let known = self
+            .processes
+            .values()
+            .filter(|walk| walk.start_time.is_some());
+        for socket in known.flat_map(|walk| &walk.sockets) {
             unheld.remove(&socket.inode);
         }
         unheld
@@ -133,15 +150,24 @@ impl Owners {
                 Some(tid) => format!("{pid}/task/{tid}/fdinfo"),
                 None => format!("{pid}/fdinfo"),
             };
-            for fd in &walk.waiting.io_uring {
-                let mut registered = read_file(root.as_fd(), format!("{directory}/{fd}"))
-                    .map(|text| fdinfo::io_uring(&text).0)
-                    .unwrap_or_default();
+            for fd in walk.waiting.io_uring.clone() {
+                let registered = read_file(root.as_fd(), format!("{directory}/{fd}"))
+                    .map(|text| fdinfo::io_uring(&text).0);
+                let mut registered = match registered {
+                    Ok(registered) => registered,
+                    Err(error) => {
+                        walk.fail(&error);
+                        continue;
+                    }
+                };
                 registered.retain(|inode| unheld.contains(inode));
                 if !registered.is_empty() && walk.start_time.is_none() {
-                    walk.start_time = start_time(root.as_fd(), *pid);
+                    match start_time(root.as_fd(), *pid) {
+                        Ok(time) => walk.start_time = Some(time),
+                        Err(error) => walk.fail(&error.into()),
+                    }
                 }
-                let (pid, fd) = (*pid, *fd);
+                let pid = *pid;
                 let held = registered.into_iter();
                 walk.sockets
                     .extend(held.map(|inode| SocketDescriptor { inode, pid, fd }));
@@ -217,6 +243,18 @@ impl Owners {
         found.held.sort_unstable();
         asked.crowd.report(&found.crowded, proc_root, coverage);
         found
+    }
+}
+
+impl ProcessWalk {
+    /// Something that a descriptor leads to could not be read.
+    fn fail(&mut self, error: &io::Error) {
+        match Errno::from_io_error(error) {
+            // Closed since, or its process has ended.
+            Some(Errno::NOENT | Errno::SRCH) => {}
+            Some(Errno::ACCESS | Errno::PERM) => self.ended = Ended::Denied,
+            other => self.ended = Ended::Failed(other.unwrap_or(Errno::IO)),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::census::{namespace, table_file};
 use super::descriptors::open_directory;
+use super::privileges;
 use crate::model::{Netns, Unknown};
 
 /// The file system of namespaces' files (`NSFS_MAGIC`, `include/uapi/linux/magic.h`).
@@ -166,7 +167,8 @@ pub(super) fn visit<T: Send>(
         return Vec::new();
     }
     let tour = || -> Vec<Result<T, Closed>> {
-        let visit = |place: &&Place| place.enter(proc_root).map(|()| inside(place));
+        let enter = |place: &Place| privileges::entering(|| place.enter(proc_root));
+        let visit = |place: &&Place| enter(place).map(|()| inside(place));
         places.iter().map(visit).collect()
     };
     let outcome = std::thread::scope(|scope| {

@@ -60,6 +60,10 @@ fn each_row(
     let mut line = Vec::new();
     let mut number = 0;
     while reader.read_until(b'\n', &mut line)? > 0 {
+        // The kernel ends every row with its line; one without it was cut.
+        if line.last() != Some(&b'\n') {
+            return Err(cut_short());
+        }
         number += 1;
         // The first line is the heading.
         if number > 1 {
@@ -68,5 +72,13 @@ fn each_row(
         }
         line.clear();
     }
+    // There is a heading where there is no socket.
+    if number == 0 {
+        return Err(cut_short());
+    }
     Ok(())
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it is cut short")
 }

@@ -48,16 +48,31 @@ pub(super) fn read(
     let details = Details::new(proc_root);
     let mut ids: Vec<ProcessId> = found.held.iter().map(|held| held.process).collect();
     ids.dedup();
-    ids.into_iter()
-        .filter_map(|id| {
-            let mut process = read_one(proc_root, id, &passwd)?;
-            if detailed.contains(&id) {
-                let waiting = found.waiting.get(&id).cloned().unwrap_or_default();
-                process.detail = Fact::Known(details.read(&process, &waiting));
+    let (mut processes, mut unread) = (Vec::new(), None);
+    for id in ids {
+        match read_one(proc_root, id, &passwd) {
+            Ok(Some(mut process)) => {
+                if detailed.contains(&id) {
+                    let waiting = found.waiting.get(&id).cloned().unwrap_or_default();
+                    process.detail = Fact::Known(details.read(&process, &waiting));
+                }
+                processes.push(process);
             }
-            Some(process)
-        })
-        .collect()
+            Ok(None) => {}
+            Err(error) => unread.get_or_insert((0, error)).0 += 1,
+        }
+    }
+    if let Some((count, error)) = unread {
+        coverage.gaps.push(Gap {
+            // What only such a one holds passes for what is being closed.
+            kind: GapKind::Sockets,
+            what: format!("who {} are", count_of(count, "holder")),
+            why: error.to_string(),
+            needs: None,
+            count,
+        });
+    }
+    processes
 }
 
 /// Reads those of `ids` that `processes` does not have yet.
@@ -74,20 +89,26 @@ pub(super) fn read_further(
     let passwd = proc_root::passwd(proc_root);
     let read = missing
         .into_iter()
-        .filter_map(|id| read_one(proc_root, id, &passwd));
+        .filter_map(|id| read_one(proc_root, id, &passwd).ok().flatten());
     processes.extend(read);
     processes.sort_by_key(|process| process.id);
 }
 
-fn read_one(proc_root: &Path, id: ProcessId, passwd: &[u8]) -> Option<Process> {
+/// `None` if the process is gone, or its pid is another one's by now.
+fn read_one(proc_root: &Path, id: ProcessId, passwd: &[u8]) -> io::Result<Option<Process>> {
     let directory = proc_root.join(id.pid.to_string());
     let read = |file: &str| std::fs::read(directory.join(file));
-    let stat = stat::parse_stat(&read("stat").ok()?).ok()?;
+    let stat = match read("stat") {
+        Ok(line) => stat::parse_stat(&line)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?,
+        Err(error) if why(&error) == Unknown::Vanished => return Ok(None),
+        Err(error) => return Err(error),
+    };
     if stat.start_time != id.start_time {
-        return None;
+        return Ok(None);
     }
     let uid = read_fact(read("status"), effective_uid);
-    Some(Process {
+    Ok(Some(Process {
         id,
         comm: stat.comm,
         parent: stat.parent,
@@ -99,7 +120,7 @@ fn read_one(proc_root: &Path, id: ProcessId, passwd: &[u8]) -> Option<Process> {
         cgroup: read_fact(read("cgroup"), |bytes| Some(bytes.to_vec())),
         descriptors: descriptor_use(&directory, read("limits")),
         detail: Fact::Unknown(Unknown::NotCollected),
-    })
+    }))
 }
 
 /// The words of `/proc/PID/cmdline`: each ends in a zero byte.

@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::process::geteuid;
 use rustix::thread::{CapabilitySet, capabilities, capability_is_in_bounding_set, no_new_privs};
 
-use super::proc_root;
+use super::{privileges, proc_root};
 use crate::model::{Capabilities, Rights};
 
 /// `PROC_USER_INIT_INO` (`include/linux/proc_ns.h`): the first user namespace of the machine.
@@ -14,6 +14,8 @@ const FIRST_USER_NAMESPACE: &str = "user:[4026531837]";
 /// Its rights as they are now.
 pub(super) fn own(root: &Path) -> Rights {
     let effective = capabilities(None).map(|sets| sets.effective.bits());
+    // What is in reserve is in effect where it is needed.
+    let effective = effective.map(|bits| bits | privileges::in_reserve());
     let user_namespace = std::fs::read_link(proc_root::own(root).join("ns/user"));
     let (known, bounding) = known_and_bounding();
     Rights {

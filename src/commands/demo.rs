@@ -31,10 +31,10 @@ pub(super) fn run(options: &cli::Demo) -> anyhow::Result<ExitCode> {
 }
 
 fn list() -> anyhow::Result<ExitCode> {
-    let mut stdout = io::stdout().lock();
-    for case in scenario::ALL.iter().filter(|case| case.demo) {
-        writeln!(stdout, "{:<30} {}", case.id, case.summary)?;
-    }
+    super::print(|to| {
+        let mut cases = scenario::ALL.iter().filter(|case| case.demo);
+        cases.try_for_each(|case| writeln!(to, "{:<30} {}", case.id, case.summary))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -33,9 +33,7 @@ pub(super) fn run(options: &cli::Explain) -> anyhow::Result<ExitCode> {
         // Returns only if there is no such pager; the terminal then scrolls.
         let _ = become_pager(&pager, &text);
     }
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(&text)?;
-    stdout.flush()?;
+    super::print(|to| to.write_all(&text))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,5 @@
 //! `tcpleak inspect`: everything that is known about one subject.
 
-use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use crate::cli;
@@ -16,10 +15,7 @@ pub(super) fn run(options: &cli::Inspect) -> anyhow::Result<ExitCode> {
         &options.thresholds(),
         &Filter::about(options.subject, &snapshot.sockets),
     );
-    let mut stdout = BufWriter::new(io::stdout().lock());
-    render::write_inspection(&mut stdout, &report, options.subject, options.layout())?;
-    stdout.flush()?;
-    drop(stdout);
+    super::print(|to| render::write_inspection(to, &report, options.subject, options.layout()))?;
     super::note(&snapshot.coverage);
     Ok(ExitCode::SUCCESS)
 }

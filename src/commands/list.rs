@@ -1,6 +1,5 @@
 //! `tcpleak list`: the socket table with holders.
 
-use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use crate::cli;
@@ -15,14 +14,10 @@ pub(super) fn run(options: &cli::List) -> anyhow::Result<ExitCode> {
     if !filter.is_empty() {
         table.retain(&filter);
     }
-    let mut stdout = BufWriter::new(io::stdout().lock());
-    if options.output.json {
-        render::write_list_json(&mut stdout, &table)?;
-    } else {
-        render::write_list(&mut stdout, &table)?;
-    }
-    stdout.flush()?;
-    drop(stdout);
+    super::print(|to| match options.output.json {
+        true => render::write_list_json(to, &table),
+        false => render::write_list(to, &table),
+    })?;
     super::note(&snapshot.coverage);
     Ok(ExitCode::SUCCESS)
 }

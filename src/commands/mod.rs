@@ -10,13 +10,14 @@ mod scan;
 mod watch;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
 use crate::cli::{Cli, Command};
+use crate::collect::{self, Uses};
 use crate::model::{Coverage, printable};
 use crate::options;
 use crate::record::Recording;
@@ -24,6 +25,9 @@ use crate::render;
 
 /// Runs a command and returns its exit status.
 pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Some(uses) = uses(&cli.command) {
+        collect::give_up(uses);
+    }
     match &cli.command {
         Command::Scan(options) => scan::run(options),
         Command::Watch(options) => watch::run(options),
@@ -34,6 +38,48 @@ pub fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Probe(options) => probe::run(options),
         Command::Doctor(options) => doctor::run(options),
     }
+}
+
+/// What a command does beside looking. `doctor` tells what it may do, and `demo` and the pager of
+/// `explain` are programs of their own: these give up nothing.
+fn uses(command: &Command) -> Option<Uses> {
+    match command {
+        Command::Scan(options) => Some(Uses {
+            files: options.save.is_some(),
+            programs: false,
+        }),
+        Command::Watch(options) => Some(Uses {
+            // A key saves what is on the screen.
+            files: options.save.is_some() || options.screen(),
+            programs: options.exec.is_some(),
+        }),
+        Command::List(_) | Command::Inspect(_) | Command::Probe(_) => Some(Uses::default()),
+        Command::Doctor(_) | Command::Explain(_) | Command::Demo(_) => None,
+    }
+}
+
+/// What was to be printed could not be.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output")]
+pub struct Unprinted(#[from] io::Error);
+
+impl Unprinted {
+    /// The reader has what it wanted (`| head`): no error. A pipe that `--save` names is another
+    /// matter.
+    pub fn is_reader_gone(&self) -> bool {
+        self.0.kind() == io::ErrorKind::BrokenPipe
+    }
+}
+
+/// Has `write` print to standard output, all of it.
+fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Unprinted> {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    let written = write(&mut stdout).and_then(|()| stdout.flush());
+    if written.is_err() {
+        // What is left in the buffer would follow upon a gap.
+        let _ = stdout.into_parts();
+    }
+    Ok(written?)
 }
 
 /// Says on standard error what was not seen. If that is closed nobody wants to know, and the exit

@@ -1,6 +1,6 @@
 //! `tcpleak probe`: one connection to a listener of this machine, and what it proves.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -45,14 +45,10 @@ pub(super) fn run(options: &cli::Probe) -> anyhow::Result<ExitCode> {
     let (cause, coverage) = cause.unwrap_or_default();
     let verdict = judge(&experiment, cause.as_ref());
 
-    let mut stdout = BufWriter::new(io::stdout().lock());
-    if options.output.json {
-        render::write_experiment_json(&mut stdout, &run, &experiment, &verdict)?;
-    } else {
-        render::write_experiment(&mut stdout, &experiment, &verdict, options.output.layout())?;
-    }
-    stdout.flush()?;
-    drop(stdout);
+    super::print(|to| match options.output.json {
+        true => render::write_experiment_json(to, &run, &experiment, &verdict),
+        false => render::write_experiment(to, &experiment, &verdict, options.output.layout()),
+    })?;
     if let Some(coverage) = coverage {
         super::note(&coverage);
     }

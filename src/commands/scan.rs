@@ -1,6 +1,6 @@
 //! `tcpleak scan`: one look, one report.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 
 use super::{cannot_read, shown};
 use crate::cli;
-use crate::collect::collect;
+use crate::collect::{collect, saving};
 use crate::join::Filter;
 use crate::model::{NetnsChoice, Snapshot};
 use crate::record::{self, Entry};
@@ -22,12 +22,11 @@ pub(super) fn run(options: &cli::Scan) -> anyhow::Result<ExitCode> {
     };
     if let Some(path) = &options.save {
         if path.as_os_str() == "-" {
-            let mut stdout = BufWriter::new(io::stdout().lock());
-            record::write(&snapshot, &mut stdout)?;
-            stdout.flush()?;
+            super::print(|to| record::write(&snapshot, to))?;
             return Ok(ExitCode::SUCCESS);
         }
-        record::save(&snapshot, path).with_context(|| format!("cannot write {}", shown(path)))?;
+        let saved = saving(|| record::save(&snapshot, path));
+        saved.with_context(|| format!("cannot write {}", shown(path)))?;
     }
     show(&snapshot, options)
 }
@@ -43,14 +42,10 @@ pub(super) fn show(snapshot: &Snapshot, options: &cli::Scan) -> anyhow::Result<E
         }
     }
     let report = Report::new(snapshot, &options.thresholds(), &filter);
-    let mut stdout = BufWriter::new(io::stdout().lock());
-    if options.output.json {
-        render::write_report_json(&mut stdout, &report, options.all)?;
-    } else {
-        render::write_report(&mut stdout, &report, options.layout())?;
-    }
-    stdout.flush()?;
-    drop(stdout);
+    super::print(|to| match options.output.json {
+        true => render::write_report_json(to, &report, options.all),
+        false => render::write_report(to, &report, options.layout()),
+    })?;
     super::note(&snapshot.coverage);
     Ok(match report.outcome(options.fail_on.into()) {
         Outcome::Found => ExitCode::from(1),

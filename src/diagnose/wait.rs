@@ -164,6 +164,12 @@ fn by_place(place: &str) -> Wait {
             call: "poll".into(),
             count: None,
         },
+        // For events or a connection, and which descriptor it waits on is not told.
+        "ep_poll" | "do_epoll_wait" => Wait::Unknown("in epoll_wait on some set".into()),
+        "inet_csk_accept" | "inet_csk_wait_for_connect" => {
+            Wait::Unknown("in accept on some listener".into())
+        }
+        "io_cqring_wait" => Wait::IoUring,
         other => Wait::Blocked {
             call: format!("the kernel ({other})"),
             fd: None,
@@ -285,6 +291,28 @@ mod tests {
         check('S', call("futex", 9), none(), "asleep in futex");
         check('D', call("fsync", 3), none(), "asleep in fsync on fd 3");
         check('S', call("accept4", 3), none(), "asleep in accept on fd 3");
+    }
+
+    /// Where it waits tells what it does, and not for what.
+    #[test]
+    fn a_place_in_the_kernel_is_not_a_descriptor() {
+        let denied = || Fact::Unknown(Unknown::Permission);
+        let at = |place: &str, expect: &str| {
+            check('S', denied(), Fact::Known(place.into()), expect);
+        };
+        at(
+            "ep_poll",
+            "asleep, where is not known (in epoll_wait on some set)",
+        );
+        at(
+            "inet_csk_accept",
+            "asleep, where is not known (in accept on some listener)",
+        );
+        at("do_poll", "asleep in poll");
+        at(
+            "futex_wait_queue",
+            "asleep in the kernel (futex_wait_queue)",
+        );
     }
 
     #[test]

@@ -28,6 +28,9 @@ pub enum Listed {
     Refused(i32),
 }
 
+/// `include/uapi/asm-generic/errno-base.h`.
+const EIO: i32 = 5;
+
 /// Asks for all addresses of all families.
 pub fn request() -> Vec<u8> {
     let mut message = 24_u32.to_ne_bytes().to_vec();
@@ -45,6 +48,7 @@ pub fn parse(datagram: &[u8], on_address: &mut dyn FnMut(IpAddr)) -> Listed {
             Payload::Row(body) => address(body).into_iter().for_each(&mut *on_address),
             Payload::Done(0) => return Listed::All,
             Payload::Done(errno) | Payload::Error(errno) => return Listed::Refused(errno),
+            Payload::Lost => return Listed::Refused(EIO),
             Payload::Other => {}
         }
     }

@@ -21,7 +21,10 @@ pub fn save(snapshot: &Snapshot, path: &Path) -> io::Result<()> {
         return fill(snapshot, stream);
     }
     let (file, temporary) = Temporary::beside(path)?;
+    // Some file systems find out later that there is no room: then it must not have the name yet.
+    let on_disk = file.try_clone()?;
     fill(snapshot, file)?;
+    on_disk.sync_data()?;
     temporary.rename(path)
 }
 

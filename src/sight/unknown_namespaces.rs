@@ -6,7 +6,7 @@ use crate::model::{Capabilities, Gap, GapKind, Rights, Sight, count_of};
 /// The gap that `count` of them make.
 pub fn gap(count: u64, rights: &Rights) -> Gap {
     Gap {
-        kind: GapKind::Details,
+        kind: GapKind::Sockets,
         what: format!("network namespaces of {}", count_of(count, "process")),
         why: "permission denied".into(),
         needs: need::words(&to_read_others(Capabilities::SYS_PTRACE, rights), rights),

@@ -6,7 +6,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Instant;
@@ -90,7 +90,8 @@ fn text(pipe: Option<impl Read>) -> String {
     text
 }
 
-/// The exit status; a process that does not end in time is killed.
+/// The exit status, or the signal that ended it, negated; a process that does not end in time is
+/// killed.
 pub(crate) fn wait(child: &mut Child) -> i32 {
     let deadline = Instant::now() + TIME_LIMIT;
     while child.try_wait().unwrap().is_none() && Instant::now() < deadline {
@@ -102,7 +103,8 @@ pub(crate) fn wait(child: &mut Child) -> i32 {
     }
     let status = child.wait().unwrap();
     assert!(!late, "not ended in time");
-    status.code().expect("killed by a signal")
+    let signal = || status.signal().map(|signal| -signal);
+    status.code().or_else(signal).expect("it has ended")
 }
 
 /// A child process that is ended with its owner.

@@ -100,12 +100,46 @@ impl House {
         in_shell(Command::new("nsenter").args(inside), &mount, who, arguments)
     }
 
+    /// A mount namespace in here whose `/proc` is the house's, for many runs.
+    pub(crate) fn room(&self) -> Room {
+        let target = format!("--target={}", self.first);
+        let stay = "mount -t proc proc /proc && exec sleep 600";
+        let parent = Command::new("nsenter")
+            .args(["--pid", &target, "--"])
+            .args(["unshare", "--mount", "sh", "-c", stay])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
+        let parent = Ended(parent.unwrap());
+        let inside = eventually("a room", || first_process(&parent.0));
+        Room {
+            inside,
+            _parent: parent,
+        }
+    }
+
     /// The path of a script that says `line` to a shell.
     fn script(&self, name: &str, line: &str) -> String {
         let path = self.directory.0.join(name);
         std::fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
         path.into_os_string().into_string().unwrap()
+    }
+}
+
+/// A mount namespace in a house, kept by a process that sleeps. It ends with the house.
+pub(crate) struct Room {
+    inside: u32,
+    _parent: Ended,
+}
+
+impl Room {
+    /// A command in here, in the network namespace of this thread; its words follow.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        let target = format!("--target={}", self.inside);
+        command.args([&target, "--pid", "--mount", "--"]);
+        command
     }
 }
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::commands::shown;
+use crate::collect::saving;
+use crate::commands::{Unprinted, shown};
 use crate::model::Snapshot;
 use crate::record::WatchFile;
 
@@ -27,9 +28,12 @@ impl Keeper {
             let file = stdout.and_then(|stdout| WatchFile::stream(File::from(stdout), interval));
             (file, None)
         } else {
-            (WatchFile::create(path, interval), Some(shown(path)))
+            (
+                saving(|| WatchFile::create(path, interval)),
+                Some(shown(path)),
+            )
         };
-        let file = file.with_context(|| cannot_write(name.as_deref()))?;
+        let file = kept(file, name.as_deref())?;
         Ok(Keeper { file, name })
     }
 
@@ -44,17 +48,21 @@ impl Keeper {
         took: Duration,
         taken: Result<&Snapshot, &str>,
     ) -> anyhow::Result<()> {
-        let written = self.file.look(at, took, taken);
-        written.with_context(|| cannot_write(self.name.as_deref()))
+        // The first look gives the file its name.
+        let written = saving(|| self.file.look(at, took, taken));
+        kept(written, self.name.as_deref())
     }
 
     /// The watch ended at `at`.
     pub(super) fn end(self, at: Duration) -> anyhow::Result<()> {
-        let written = self.file.end(at);
-        written.with_context(|| cannot_write(self.name.as_deref()))
+        kept(self.file.end(at), self.name.as_deref())
     }
 }
 
-fn cannot_write(name: Option<&str>) -> String {
-    format!("cannot write {}", name.unwrap_or("to standard output"))
+/// With the file that it is about, or as what was to be printed.
+fn kept<T>(written: io::Result<T>, name: Option<&str>) -> anyhow::Result<T> {
+    match name {
+        Some(name) => written.with_context(|| format!("cannot write {name}")),
+        None => Ok(written.map_err(Unprinted::from)?),
+    }
 }

@@ -15,6 +15,7 @@ use super::terminal::{self, Tty};
 use super::view::{Lines, Seen, View};
 use super::wish::Wishes;
 use crate::cli;
+use crate::collect::saving;
 use crate::history::{Event, EventKind, History};
 use crate::model::{Coverage, Snapshot, printable};
 use crate::record;
@@ -183,7 +184,7 @@ impl Drawing {
     }
 
     fn save(&mut self, name: &str, snapshot: &Snapshot) {
-        let saved = record::save_new(snapshot, Path::new(name));
+        let saved = saving(|| record::save_new(snapshot, Path::new(name)));
         let folder = std::env::current_dir().unwrap_or_default();
         let folder = printable(folder.as_os_str().as_encoded_bytes());
         self.state.say(match saved {

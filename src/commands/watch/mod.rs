@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::Unprinted;
 use crate::cli::{self, Until};
 use crate::collect::Session;
 use crate::history::{Event, EventKind, History, SOCKETS_AT_MOST};
@@ -106,7 +107,8 @@ pub(super) fn run(options: &cli::Watch) -> anyhow::Result<ExitCode> {
         watch.view.over()?;
     }
     let summary = watch.history.summary(end);
-    watch.view.event(&summary, &watch.history)?;
+    let shown = watch.view.event(&summary, &watch.history);
+    shown.map_err(Unprinted::from)?;
     if let Some(hook) = watch.hook.take() {
         hook.end();
     }
@@ -147,14 +149,15 @@ impl Watch<'_> {
                     let events = self.history.look(at, &mut report);
                     let took = self.looks.took();
                     self.keep(at, took, Ok(&snapshot))?;
-                    self.view.look(&Seen {
+                    let shown = self.view.look(&Seen {
                         at,
                         interval: self.looks.interval(),
                         snapshot: &snapshot,
                         report: &report,
                         events: &events,
                         history: &self.history,
-                    })?;
+                    });
+                    shown.map_err(Unprinted::from)?;
                     self.hand_on(&events)?;
                     self.note_new_gaps(snapshot.coverage.clone());
                     took
@@ -175,7 +178,8 @@ impl Watch<'_> {
             if took > interval
                 && let Some(late) = self.history.late(at, took, interval)
             {
-                self.view.event(&late, &self.history)?;
+                let shown = self.view.event(&late, &self.history);
+                shown.map_err(Unprinted::from)?;
             }
             let looks = self.history.totals().looks;
             if self.is_reached() || self.options.count.is_some_and(|count| looks >= count) {

@@ -1,6 +1,6 @@
 //! The messages of one netlink datagram, by length (`man 7 netlink`).
 
-use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR};
+use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_OVERRUN};
 use netlink_packet_sock_diag::constants::SOCK_DIAG_BY_FAMILY;
 
 use super::{TCPDIAG_GETSOCK, u32_at};
@@ -25,7 +25,9 @@ pub enum Payload<'a> {
     Done(i32),
     /// `NLMSG_ERROR` as a positive errno; 0 is an acknowledgement.
     Error(i32),
-    /// A message of another kind, or with a length that does not fit.
+    /// Here something is missing: a message with a length that does not fit, or `NLMSG_OVERRUN`.
+    Lost,
+    /// A message of another kind.
     Other,
 }
 
@@ -53,7 +55,7 @@ impl<'a> Iterator for Messages<'a> {
         let malformed = Message {
             sequence: 0,
             interrupted: false,
-            payload: Payload::Other,
+            payload: Payload::Lost,
         };
         let (Some(length), Some(kind_and_flags), Some(sequence)) =
             (u32_at(bytes, 0), u32_at(bytes, 4), u32_at(bytes, 8))
@@ -76,6 +78,7 @@ impl<'a> Iterator for Messages<'a> {
             SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => Payload::Row(body),
             NLMSG_DONE => Payload::Done(errno()),
             NLMSG_ERROR => Payload::Error(errno()),
+            NLMSG_OVERRUN => Payload::Lost,
             _ => Payload::Other,
         };
         Some(Message {
@@ -148,7 +151,7 @@ mod tests {
         short[0] = 3;
         for bytes in [long.as_slice(), short.as_slice(), &[1, 2, 3]] {
             let seen: Vec<_> = Messages::new(bytes).map(|m| m.payload).collect();
-            assert_eq!(seen, [Payload::Other]);
+            assert_eq!(seen, [Payload::Lost]);
         }
     }
 }
