@@ -237,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn what_came_while_the_first_look_was_taken_hides_no_movement() {
+        let slow = |left| {
+            Case::queue(9)
+                .waiting(&[seconds(2); 9])
+                .looked_twice(left, 1)
+        };
+        check(slow(1).came_while_read(1), None);
+        check(slow(0).came_while_read(1), Some((9, Confidence::Certain)));
+    }
+
+    #[test]
     fn a_client_that_gives_up_is_no_movement() {
         let case = || Case::queue(8).waiting(&[seconds(9); 7]);
         let given_up = case().looked_twice(0, 0).resets(1);

@@ -29,6 +29,7 @@ pub(super) struct Case {
     looks: Option<(u32, u32, Duration)>,
     resets: u32,
     freed: u32,
+    came_while_read: u32,
     group_member: Option<u32>,
     holder: Option<Process>,
 }
@@ -43,6 +44,7 @@ impl Case {
             looks: None,
             resets: 0,
             freed: 0,
+            came_while_read: 0,
             group_member: None,
             holder: None,
         }
@@ -92,6 +94,14 @@ impl Case {
     /// Between the looks its length was seen to fall by so many in all.
     pub(super) fn freed(self, freed: u32) -> Case {
         Case { freed, ..self }
+    }
+
+    /// So many of the first look came between its reading of the length and of the connections.
+    pub(super) fn came_while_read(self, came_while_read: u32) -> Case {
+        Case {
+            came_while_read,
+            ..self
+        }
     }
 
     pub(super) fn over(self, over: Duration) -> Case {
@@ -146,7 +156,7 @@ impl Case {
             before.extend(
                 (0..left + self.resets).map(|index| queued(1_000 + u64::from(index), None)),
             );
-            let queue = self.queue + left - came;
+            let queue = self.queue + left - came - self.came_while_read;
             before[0].queues = Queues::Listen {
                 accept_queue: queue,
                 backlog: self.backlog,

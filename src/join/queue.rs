@@ -132,6 +132,14 @@ struct Pool<'a> {
     children: Vec<&'a SocketEntry>,
 }
 
+impl Pool<'_> {
+    /// A dump begins with the listeners: what comes meanwhile is seen, and was not counted.
+    fn length(&self) -> u32 {
+        let visible = u32::try_from(self.children.len());
+        visible.map_or(u32::MAX, |visible| self.queue.max(visible))
+    }
+}
+
 /// Which listeners of `listeners` share a pool, and what is in it, in one read.
 fn pools<'a>(
     listeners: &Listeners<'a>,
@@ -266,9 +274,8 @@ pub(super) fn account<'a>(
             account.accepted = accepted(snapshot, account.entry);
             account.movement = change.as_ref().map(|change| {
                 let before = earlier_reads.first().map_or(0, |read| read.queue(identity));
-                let last = snapshot.queue_reads.last();
-                let freed = last.map_or(0, |read| read.freed_of(account.entry));
-                change.of_member(is_alone, before, account.accept_queue, freed)
+                let freed = snapshot.freed_of(account.entry);
+                change.of_member(is_alone, before, freed)
             });
             account.queued = if is_alone {
                 queued.clone()
@@ -411,6 +418,8 @@ struct Change {
     left: u32,
     came: u32,
     stayed: u32,
+    /// What the listeners said at the first read.
+    queue_before: u32,
     before: u32,
     after: u32,
     /// Slots of the first read in which no connection was visible.
@@ -421,23 +430,20 @@ struct Change {
 }
 
 impl Change {
-    /// What it says about one listener, whose queue had these lengths.
+    /// What it says about one listener, whose queue had this length before.
     ///
     /// What left was accepted, or was reset and left its slot taken; only the slots tell which.
     /// Both are read a moment apart, so no more is taken than has left or could not be seen. A
     /// queue is taken from in the order of arrival: where so many of the oldest stayed that one of
     /// them is at the head of this queue, nothing was taken from it, whatever the group's others do.
     ///
-    /// `seen` slots were freed before the eyes of whoever looked at the length alone: where as many
-    /// connections came and were reset as were taken, nothing else tells.
-    fn of_member(&self, is_alone: bool, before: u32, after: u32, seen: u32) -> Movement {
-        let others = self.before.saturating_sub(before);
-        let (before, after) = if is_alone {
-            (before, after)
-        } else {
-            (self.before, self.after)
-        };
-        let freed = before.saturating_add(self.came).saturating_sub(after);
+    /// `seen` slots were freed: where as many came and were reset, only the length itself told.
+    fn of_member(&self, is_alone: bool, before: u32, seen: u32) -> Movement {
+        let others = self.queue_before.saturating_sub(before);
+        // By now alone, it may have shared its pool then.
+        let alone_by_now = is_alone && others > 0;
+        let before = if alone_by_now { before } else { self.before };
+        let freed = (before.saturating_add(self.came)).saturating_sub(self.after);
         let head_stayed = !is_alone && self.oldest_stayed > others;
         Movement {
             over: self.over,
@@ -450,7 +456,7 @@ impl Change {
             }
             .max(seen),
             before,
-            after,
+            after: self.after,
         }
     }
 }
@@ -484,8 +490,9 @@ fn change(
         left: number(before.difference(&now).count()),
         came: number(now.difference(&before).count()),
         stayed: number(now.intersection(&before).count()),
-        before: first.queue,
-        after: pool.queue,
+        queue_before: first.queue,
+        before: first.length(),
+        after: pool.length(),
         hidden: first.queue.saturating_sub(number(before.len())),
         oldest_stayed: number(still_there.count()),
     })

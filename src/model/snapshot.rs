@@ -48,6 +48,17 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// How many slots of the listener's queue were seen to be freed since the first read.
+    pub fn freed_of(&self, listener: &SocketEntry) -> u32 {
+        let place = (listener.netns, listener.cookie, listener.local);
+        let freed = self.queue_reads.last().and_then(|read| read.freed.as_ref());
+        let mut of_it = freed
+            .into_iter()
+            .flatten()
+            .filter(|one| (one.netns, one.cookie, one.local) == place);
+        of_it.next().map_or(0, |one| one.slots)
+    }
+
     /// A namespace that was looked at.
     pub fn namespace(&self, id: Netns) -> Option<&Namespace> {
         self.namespaces.iter().find(|namespace| namespace.id == id)
@@ -133,16 +144,6 @@ pub struct QueueRead {
     /// By how much queues were seen to become shorter since the first read, their lengths alone
     /// being looked at again and again; `None` if they were not.
     pub freed: Option<Vec<FreedSlots>>,
-}
-
-impl QueueRead {
-    /// How many slots of the listener's queue were seen to be freed since the first read.
-    pub fn freed_of(&self, listener: &SocketEntry) -> u32 {
-        let place = (listener.netns, listener.cookie, listener.local);
-        let freed = self.freed.iter().flatten();
-        let mut of_it = freed.filter(|one| (one.netns, one.cookie, one.local) == place);
-        of_it.next().map_or(0, |one| one.slots)
-    }
 }
 
 /// Slots of a listener's accept queue that were freed: at least so many, since what came and was

@@ -25,6 +25,7 @@ mod states;
 #[path = "../support/mod.rs"]
 mod support;
 mod tally;
+mod variants;
 
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
@@ -62,6 +63,8 @@ fn main() -> ExitCode {
     };
     match words[..] {
         ["--churn", name, seed] => churn::run(name, number(seed)),
+        ["--variant", name] => variants::run(name),
+        ["--client", address] => variants::come_and_go(address.parse().unwrap()),
         ["--in-own-namespaces", seed] => println!("{}", mix::run(number(seed)).to_json()),
         _ => return run(&words, number),
     }

@@ -26,6 +26,7 @@ use crate::support::random::Random;
 use crate::support::scan;
 use crate::support::sockets::connect;
 use crate::tally::{NOTHING, Tally};
+use crate::variants;
 
 /// Both ages of the scans. The least at which a correct server, on a machine that others keep
 /// busy, has never been seen to look like a stuck one: it has to be late by as much.
@@ -127,7 +128,8 @@ impl Place {
         let _namespace = in_own_namespace().expect("this process may do anything");
         let netns = std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         let program = Path::new(env!("CARGO_BIN_EXE_tcpleak"));
-        let (mut running, mut cases, mut failed) = (Vec::new(), Vec::new(), 0);
+        let (mut running, mut variants) = (Vec::new(), Vec::new());
+        let (mut cases, mut failed) = (Vec::new(), 0);
         let (early, late) = self.churn.split_at(self.churn.len() / 2);
         let churn = |programs: &[(&str, u64)]| -> Vec<_> {
             let programs = programs.iter();
@@ -137,6 +139,18 @@ impl Place {
         };
         let _early = churn(early);
         for state in self.cases {
+            if let Some(variant) = variants::find(state.id) {
+                let (stands, stood_up) = Moment::of(|| variant.start());
+                cases.push(Case {
+                    state,
+                    netns,
+                    address: stands.address,
+                    pids: vec![stands.pid],
+                    stood_up,
+                });
+                variants.push(stands);
+                continue;
+            }
             let scenario = scenario::find(state.id).unwrap();
             let (started, stood_up) = Moment::of(|| Running::start(program, scenario));
             let Ok(started) = started else {

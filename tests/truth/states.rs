@@ -2,10 +2,10 @@
 
 use tcpleak::model::{Finding, Severity};
 
-/// A case of `scenario`, and what is true of it.
+/// A case of `scenario` or a variant, and what is true of it.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// The case's id.
+    /// The id of the case, or the name of the variant.
     pub(crate) id: &'static str,
     /// What a report has to say, `FINDING` or `FINDING/CAUSE`; the first has to come first.
     pub(crate) must: &'static [&'static str],
@@ -38,6 +38,7 @@ const fn state(id: &'static str, must: &'static [&'static str]) -> State {
     }
 }
 
+const NOT_POLLED: &str = "accept-queue-leak/listener-not-polled";
 const BLOCKED: &str = "accept-queue-leak/acceptor-blocked";
 
 pub(crate) static STATES: &[State] = &[
@@ -93,6 +94,14 @@ pub(crate) static STATES: &[State] = &[
     state("prefork", &[BLOCKED]),
     state("reuseport-member-stuck", &[BLOCKED]),
     state("dual-stack", &[BLOCKED]),
+    state("poll-without-the-listener", &[NOT_POLLED]),
+    state("one-of-two-listeners", &[NOT_POLLED]),
+    state("pool-of-readers", &[BLOCKED]),
+    state(
+        "edge-triggered-in-a-nested-set",
+        &["accept-queue-leak/edge-triggered-missed-wakeup"],
+    ),
+    state("accept-thread-ended", &[BLOCKED]),
     state("healthy", &[]),
     state("unconnected-sockets", &[]),
 ];
